@@ -1,0 +1,111 @@
+"""Facts that the engine is told.  Past tense, frozen, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from igmpconf.engine.effects import Effect
+from igmpconf.ids import IfIndex
+from igmpconf.model.config import ProxyConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PacketReceived:
+    """An IGMP or ICMPv6 message as it arrived; `payload` begins at its type octet.
+
+    `destination` is None when the socket cannot tell; `ttl` is the TTL or hop limit on arrival.
+    """
+
+    ifindex: IfIndex
+    sender: bytes
+    destination: bytes | None
+    payload: bytes
+    ttl: int
+    router_alert: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    address: bytes  # packed, of the engine's family
+    prefix_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """An interface exists, with everything we need to know of it; repeated facts do no harm.
+
+    `addresses` holds the addresses of the engine's family, primary first; for IPv6 the link-local ones too, and
+    only those that may be used (not tentative).
+    """
+
+    ifindex: IfIndex
+    name: str
+    is_up: bool  # administratively up, with carrier
+    mtu: int
+    addresses: tuple[InterfaceAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRemoved:
+    ifindex: IfIndex
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReplaced:
+    """The instance's whole configuration; None: the instance is gone (leave upstream, clear the kernel)."""
+
+    config: ProxyConfig | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFound:
+    """A forwarding entry that the kernel already held when we started (source and group None: any)."""
+
+    source: bytes | None
+    group: bytes | None
+    iif: IfIndex
+    oifs: frozenset[IfIndex]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesFound:
+    """The kernel's entries at start, told once, before the first packet: they are adopted, not flushed.
+
+    What nobody has reported again after the startup queries were answered is removed.
+    """
+
+    routes: tuple[RouteFound, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectFailed:
+    """The performer was refused; `errno` as the kernel gave it."""
+
+    effect: Effect
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMissed:
+    """The kernel had no entry for a datagram (IGMPMSG_NOCACHE)."""
+
+    ifindex: IfIndex
+    source: bytes
+    group: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WrongInterface:
+    """A datagram of a known entry arrived elsewhere (IGMPMSG_WRONGVIF)."""
+
+    ifindex: IfIndex
+    source: bytes
+    group: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A deadline may have been reached."""
+
+
+Event = PacketReceived | LinkChanged | LinkRemoved | ConfigReplaced | RoutesFound | EffectFailed | CacheMissed | WrongInterface | TimePassed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -71,7 +71,7 @@ class Note:
 
     level: Level
     event: str
-    fields: Mapping[str, object] = _NO_FIELDS
+    fields: Mapping[str, object] = field(default_factory=lambda: _NO_FIELDS)  # a mappingproxy is unhashable, so not a plain default
 
 
 Effect = SendPacket | SetVif | ClearVif | SetRoute | ClearRoute | Note

@@ -166,7 +166,7 @@ def serialize(element: Element, prefixes: Mapping[str, str] | None = None, *, de
         declared.pop("", None)
     elif default != uri and uri not in {declared[p] for p in declared if p}:
         declared[_fresh(uri, declared)] = uri
-    scope = {bound: prefix for prefix, bound in declared.items() if prefix}
+    scope = {prefix: bound for prefix, bound in declared.items() if prefix}
     declarations = "".join(f' xmlns:{prefix}="{_attribute(bound)}"' for prefix, bound in declared.items() if prefix)
     if default:
         declarations = f' xmlns="{_attribute(default)}"' + declarations
@@ -195,8 +195,8 @@ def _write(out: list[str], element: Element, default: str, scope: dict[str, str]
     uri, local = _split(element.tag)
     if uri == default:
         name = local
-    elif declarations and uri in scope:  # the root, below somebody else's default namespace
-        name = f"{scope[uri]}:{local}"
+    elif declarations and (prefix := _bound(uri, scope)) is not None:  # the root, below somebody else's default namespace
+        name = f"{prefix}:{local}"
     else:
         name, default = local, uri
         declarations += f' xmlns="{_attribute(uri)}"'
@@ -218,11 +218,15 @@ def _write(out: list[str], element: Element, default: str, scope: dict[str, str]
     out.append(f"</{name}>")
 
 
+def _bound(uri: str, scope: Mapping[str, str]) -> str | None:
+    return next((prefix for prefix, bound in scope.items() if bound == uri), None)
+
+
 def _attributes(attributes: Mapping[str, str], scope: dict[str, str]) -> tuple[str, dict[str, str]]:
     written: list[str] = []
     for key, value in attributes.items():
-        if key.startswith("xmlns:") and scope.get(value) != key[6:]:
-            scope = {uri: prefix for uri, prefix in scope.items() if prefix != key[6:]} | {value: key[6:]}
+        if key.startswith("xmlns:") and scope.get(key[6:]) != value:
+            scope = {**scope, key[6:]: value}
             written.append(f' {key}="{_attribute(value)}"')
     for key, value in attributes.items():
         if key.startswith("xmlns:"):
@@ -231,10 +235,11 @@ def _attributes(attributes: Mapping[str, str], scope: dict[str, str]) -> tuple[s
         if uri == _XML_NAMESPACE:
             local = f"xml:{local}"
         elif uri:
-            if uri not in scope:
-                prefix = _fresh(uri, {taken: bound for bound, taken in scope.items()})
-                scope = {**scope, uri: prefix}
+            prefix = _bound(uri, scope)
+            if prefix is None:
+                prefix = _fresh(uri, scope)
+                scope = {**scope, prefix: uri}
                 written.append(f' xmlns:{prefix}="{_attribute(uri)}"')
-            local = f"{scope[uri]}:{local}"
+            local = f"{prefix}:{local}"
         written.append(f' {local}="{_attribute(value)}"')
     return "".join(written), scope

@@ -1,4 +1,4 @@
-"""IPv4 with IGMP, or IPv6 with MLD: constants, passed as a value and never tested (house decision B).
+"""IPv4 with IGMP, or IPv6 with MLD: constants and codec, passed as a value and never tested (house decision B).
 
 Code outside `engine/wire/` and `linux/` asks a `Family` for what it needs and has no `if family is MLD`.
 """
@@ -6,7 +6,15 @@ Code outside `engine/wire/` and `linux/` asks a `Family` for what it needs and h
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from igmpconf.engine.messages import Query, Record, Report
+from igmpconf.engine.wire import igmp, mld
+
+Decoder = Callable[[bytes, bytes, bytes | None, int, bool], Query | Report]
+QueryEncoder = Callable[[Query, int], list[bytes]]
+ReportEncoder = Callable[[int, Iterable[Record], int], list[tuple[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,18 @@ class Family:
     all_report_routers: bytes  # where reports of the latest version go
     header_bytes: int  # IP header with Router Alert, for MTU arithmetic
     latest_query_bytes: int  # fixed part of a query of the latest version
+    leave_version: int  # the first version whose hosts say that they leave: IGMP 2, MLD 1
+    version_attr: str  # where InterfaceConfig keeps the configured version
+    unspecified: bytes  # 0.0.0.0, ::
+    older_querier_ms: int  # OVQPI: silence of an older querier before the host side speaks the latest version again
+    smallest_answer_ms: int  # least delay of an answer to an older query: IGMP (0, max], MLD [0, max] (MLD-18)
+    decode: Decoder = field(repr=False)  # (payload, sender, destination, ttl, router_alert); raises WireError only
+    encode_query: QueryEncoder = field(repr=False)  # (query, mtu_bytes) -> payloads
+    encode_report: ReportEncoder = field(repr=False)  # (version, records, mtu_bytes) -> (destination, payload) pairs
+    is_group: Callable[[bytes], bool] = field(repr=False)
+    is_source: Callable[[bytes], bool] = field(repr=False)
+    stays_on_link: Callable[[bytes], bool] = field(repr=False)  # groups that are never forwarded nor reported upstream
+    may_send: Callable[[bytes], bool] = field(repr=False)  # interface addresses that our own messages may come from
 
     def text(self, address: bytes) -> str:
         """Printable form of a packed address."""
@@ -30,5 +50,57 @@ def _packed(text: str) -> bytes:
     return ipaddress.ip_address(text).packed
 
 
-IGMP = Family("ipv4", "IGMP", 4, 3, _packed("224.0.0.1"), _packed("224.0.0.2"), _packed("224.0.0.22"), 24, 12)
-MLD = Family("ipv6", "MLD", 16, 2, _packed("ff02::1"), _packed("ff02::2"), _packed("ff02::16"), 48, 28)
+def _ipv4_stays_on_link(group: bytes) -> bool:
+    return group[:3] == b"\xe0\x00\x00"  # 224.0.0.0/24, RFC 5771 4
+
+
+def _ipv6_stays_on_link(group: bytes) -> bool:
+    return group[1] & 0x0F <= 2  # scopes reserved, interface-local, link-local: RFC 4291 2.7
+
+
+IGMP = Family(
+    name="ipv4",
+    protocol="IGMP",
+    address_bytes=4,
+    latest_version=3,
+    all_hosts=_packed("224.0.0.1"),
+    all_routers=_packed("224.0.0.2"),
+    all_report_routers=_packed("224.0.0.22"),
+    header_bytes=igmp.IP_HEADER_BYTES,
+    latest_query_bytes=12,
+    leave_version=2,
+    version_attr="version",
+    unspecified=bytes(4),
+    older_querier_ms=350_000,  # RFC 9776 8.12: 2 * 125 s + 10 * 10 s
+    smallest_answer_ms=1,
+    decode=igmp.decode,
+    encode_query=igmp.encode_query,
+    encode_report=igmp.encode_report,
+    is_group=igmp.is_group,
+    is_source=igmp.is_source,
+    stays_on_link=_ipv4_stays_on_link,
+    may_send=lambda address: address != bytes(4),
+)
+MLD = Family(
+    name="ipv6",
+    protocol="MLD",
+    address_bytes=16,
+    latest_version=2,
+    all_hosts=_packed("ff02::1"),
+    all_routers=_packed("ff02::2"),
+    all_report_routers=_packed("ff02::16"),
+    header_bytes=mld.IP_HEADER_BYTES,
+    latest_query_bytes=28,
+    leave_version=1,
+    version_attr="mld_version",
+    unspecified=bytes(16),
+    older_querier_ms=260_000,  # RFC 3810 9.12: 2 * 125 s + 10 s
+    smallest_answer_ms=0,
+    decode=mld.decode,
+    encode_query=mld.encode_query,
+    encode_report=mld.encode_report,
+    is_group=mld.is_group,
+    is_source=mld.is_source,
+    stays_on_link=_ipv6_stays_on_link,
+    may_send=mld.is_link_local,
+)

@@ -1,0 +1,95 @@
+"""The driver: feeds a machine its events, performs its effects, and keeps one timer at its next deadline.
+
+One driver serves every machine (house: one shape for everything stateful).  It owns no state but the timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from igmpconf.machine import Machine
+
+E = TypeVar("E")
+F = TypeVar("F")
+
+_MAX_OUTCOMES = 10_000  # of one feeding; a machine that answers every failure with the same effect at once is a bug, not a wait
+
+
+class Clock:
+    """Milliseconds since it was made, never backwards."""
+
+    def __init__(self) -> None:
+        self._start_ns = time.monotonic_ns()
+
+    def __call__(self) -> int:
+        return (time.monotonic_ns() - self._start_ns) // 1_000_000
+
+
+class Driver(Generic[E, F]):
+    """Runs one machine on an asyncio loop.
+
+    `perform` performs a batch of effects in order and returns the outcomes that the machine has to hear of; they are
+    fed before anything else.  `time_passed` is the event a deadline becomes.
+    """
+
+    def __init__(
+        self,
+        machine: Machine[E, F],
+        perform: Callable[[Sequence[F]], Sequence[E]],
+        time_passed: E,
+        *,
+        clock: Callable[[], int],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._machine = machine
+        self._perform = perform
+        self._time_passed = time_passed
+        self._clock = clock
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._is_closed = False
+
+    def feed(self, events: Iterable[E]) -> list[E]:
+        """Handle `events` and whatever outcomes they lead to; returns those outcomes."""
+        outcomes: list[E] = []
+        handle, clock = self._machine.handle, self._clock
+        pending: deque[E] = deque()
+        for event in events:
+            effects = handle(event, clock())
+            if effects:
+                pending.extend(self._perform(effects))
+            while pending:
+                outcome = pending.popleft()
+                outcomes.append(outcome)
+                assert len(outcomes) < _MAX_OUTCOMES, "the machine repeats what was refused, without waiting"
+                pending.extend(self._perform(handle(outcome, clock())))
+        self._arm()
+        return outcomes
+
+    def _arm(self) -> None:
+        """Have the timer no later than the next deadline; one that fires too early is harmless."""
+        if self._is_closed:
+            return
+        deadline_ms = self._machine.next_deadline_ms()
+        if deadline_ms is None or (self._timer is not None and self._timer_ms <= deadline_ms):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = deadline_ms
+        self._timer = self._loop.call_later(max(0, deadline_ms - self._clock()) / 1000, self._fired)
+
+    def _fired(self) -> None:
+        self._timer = None
+        self.feed((self._time_passed,))
+
+    def close(self) -> None:
+        """Stop the timer; the machine is left as it is."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,69 @@
+# Everything happens in .venv beside this file.  Debian packages are installed where we may (root, or sudo without a
+# password); elsewhere the missing ones are named.  What is done already is not done again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# program:package, as needed by each target; sbin is not on every user's path
+DEMO_NEEDS := ip:iproute2 nft:nftables
+TEST_NEEDS := $(DEMO_NEEDS) sshd:openssh-server ssh:openssh-client
+BENCH_NEEDS := $(TEST_NEEDS) igmpproxy:igmpproxy
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help setup demo test check format bench agent clean
+.SILENT:
+
+help:
+	echo "make demo    the main job in a lab of network namespaces, under a minute"
+	echo "make test    every test            (make test ARGS='-k querier')"
+	echo "make check   format, lint, types, architecture: what CI runs before the tests"
+	echo "make bench   measured against Debian's igmpproxy"
+	echo "make agent   igmpconf-agent.pyz, the one file for a device"
+	echo "make setup   only the virtual environment; make clean removes it and all that was built"
+
+setup: $(VENV)/.installed
+
+demo: setup
+	./.ci/packages $(DEMO_NEEDS)
+	$(BIN)/igmpconf demo $(ARGS)
+
+test: setup
+	./.ci/packages $(TEST_NEEDS)
+	$(BIN)/pytest -q $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/pytest -q tests/architecture
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	./.ci/packages $(BENCH_NEEDS)
+	$(BIN)/python -m bench $(ARGS)
+
+agent: igmpconf-agent.pyz
+
+igmpconf-agent.pyz: setup $(shell find igmpconf -name '*.py')
+	$(BIN)/python -m igmpconf.apply.bundle $@
+
+# The stamp says: made from this pyproject.toml.  A virtual environment whose Python has gone is made anew.
+$(VENV)/.installed: pyproject.toml $(shell test -x $(BIN)/python && $(BIN)/python -c '' 2>/dev/null || echo remake)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "igmpconf needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./.ci/packages --required python3-venv:python3-venv
+	echo "setting up $(VENV) (once)"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+.PHONY: remake
+remake:
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info igmpconf-agent.pyz .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,474 @@
+"""The ladder one device climbs, as a pure machine: a change is made, proven, and only then kept.
+
+    IDLE -> CONNECTED -> LOCKED -> CHECKED -> EDITED -> VALIDATED -> PROVISIONAL -> VERIFIED -> CONFIRMED
+                                                                         |             |
+                                                                         +--- LEFT <---+  (left unconfirmed on purpose)
+    a failure before the commit     discard, unlock, close                         -> REFUSED      nothing was changed
+    a failure after it              cancel over a fresh session                    -> ROLLED_BACK  old again
+    the connection dies in between  look what happened, then cancel or confirm     -> IN_DOUBT only when nobody answers
+
+VERIFIED waits for `Decided`, because a fleet may have to agree first; a single device gets it at once.  One effect is
+under way at a time; its outcome is the next event.  The commit is confirmed over another session than made it, so a
+change that cuts us off cannot be kept.  This file does not know NETCONF, threads or the journal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, assert_never
+
+from igmpconf.ids import PersistId
+from igmpconf.model.state import DeviceState
+from igmpconf.plan.plan import DevicePlan
+
+RETRY_MS = 1_000  # between attempts to reach a device that must still be told the decision
+GRACE_MS = 5_000  # beyond the confirm timeout: a device that is alive has undone an unconfirmed change by then
+
+
+class Phase(Enum):
+    """Where a device stands; the last six are ends."""
+
+    IDLE = "idle"
+    CONNECTED = "connected"
+    LOCKED = "locked"
+    CHECKED = "checked"
+    EDITED = "edited"
+    VALIDATED = "validated"
+    PROVISIONAL = "provisional"
+    VERIFIED = "verified"
+    UNCHANGED = "unchanged"  # it already was as wanted
+    CONFIRMED = "confirmed"
+    LEFT = "left unconfirmed"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled back"
+    IN_DOUBT = "in doubt"
+
+
+ENDS = frozenset({Phase.UNCHANGED, Phase.CONFIRMED, Phase.LEFT, Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT})
+
+FailureKind = Literal["transport", "rpc", "stale", "verify", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a step did not work, in words for people."""
+
+    kind: FailureKind
+    message: str
+    hint: str | None = None
+    tag: str = ""  # RFC 6241 error-tag
+    is_retryable: bool = False
+
+
+# Effects --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a session; answers nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Lock the candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBefore:
+    """Read running and the state; answers `Before`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Make the candidate the target of the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Have the device check the candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitProvisionally:
+    """Confirmed commit with a token, so that it survives this session and no other."""
+
+    persist_id: PersistId
+    timeout_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the session, whatever state it is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Wait until the facts of the target are so; answers the warnings."""
+
+    before: DeviceState
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Keep the change."""
+
+    persist_id: PersistId
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Undo the change."""
+
+    persist_id: PersistId
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Make the candidate equal to running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """Unlock the candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """Read which configuration runs and what is pending; answers `Seen`."""
+
+
+Effect = Connect | Lock | ReadBefore | Edit | Validate | CommitProvisionally | Close | Verify | Confirm | Cancel | Discard | Unlock | Inspect
+
+# Events ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Climb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A journal of an earlier run was found: bring the device to the decision without climbing."""
+
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """The effect under way succeeded."""
+
+    answer: Before | Seen | tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The effect under way did not succeed."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Keep or undo, once provisional."""
+
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The user changed their mind."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A deadline of ours may be due."""
+
+
+Event = Begin | Settle | Performed | Failed | Decided | CancelRequested | TimePassed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """The device before the change."""
+
+    digest: str
+    state: DeviceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What runs, and the token of the commit that waits for confirmation."""
+
+    digest: str
+    pending: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LadderPolicy:
+    """How long, and how far."""
+
+    confirm_timeout_s: int = 60
+    verify_timeout_ms: int = 10_000
+    is_confirmed: bool = True  # False: leave the change unconfirmed, it undoes itself
+
+
+_CANCELLED = Failure(kind="cancelled", message="cancelled")
+
+
+@dataclass(slots=True)
+class DeviceLadder:
+    """One device's way through one plan."""
+
+    plan: DevicePlan
+    persist_id: PersistId
+    policy: LadderPolicy
+    phase: Phase = Phase.IDLE
+    failure: Failure | None = None  # what stopped the climb
+    warnings: tuple[str, ...] = ()
+    undoes_itself_by_ms: int | None = None  # set while an unconfirmed commit may be alive on the device
+    _doing: Effect | None = None
+    _queue: list[Effect] = field(default_factory=list)  # what follows when `_doing` has succeeded
+    _end: Phase | None = None  # where a clean-up under way leads
+    _decision: bool | None = None
+    _is_settling: bool = False  # reaching a device to tell it the decision
+    _is_cancel_wanted: bool = False
+    _retry_at_ms: int | None = None
+    _before: DeviceState = field(default_factory=DeviceState)
+
+    def next_deadline_ms(self) -> int | None:
+        """When a device that could not be reached is tried again."""
+        return self._retry_at_ms
+
+    def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
+        """The next thing to do, if any."""
+        match event:
+            case Begin():
+                return self._do(Connect(), Lock(), ReadBefore())
+            case Settle(is_kept=is_kept):
+                self._decision = is_kept
+                self.undoes_itself_by_ms = now_ms + self.policy.confirm_timeout_s * 1000
+                return self._settle()
+            case Performed(answer=answer):
+                done, self._doing = self._doing, None
+                assert done is not None
+                return self._performed(done, answer, now_ms)
+            case Failed(failure=failure):
+                failed, self._doing = self._doing, None
+                assert failed is not None
+                return self._failed(failed, failure, now_ms)
+            case Decided(is_kept=is_kept):
+                return self._decided(is_kept=is_kept)
+            case CancelRequested():
+                return self._cancel_requested()
+            case TimePassed():
+                if self._retry_at_ms is None or now_ms < self._retry_at_ms:
+                    return ()
+                self._retry_at_ms = None
+                return self._settle()
+            case _:
+                assert_never(event)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Verified, and waiting for the decision."""
+        return self.phase is Phase.VERIFIED and self._doing is None and self._decision is None
+
+    # The climb ------------------------------------------------------------------------------------------------------
+
+    def _do(self, *effects: Effect) -> Sequence[Effect]:
+        """Start the first effect, queue the rest."""
+        self._queue = list(effects[1:])
+        self._doing = effects[0]
+        return (effects[0],)
+
+    def _next(self) -> Sequence[Effect]:
+        return self._do(*self._queue) if self._queue else ()
+
+    def _performed(self, done: Effect, answer: Before | Seen | tuple[str, ...] | None, now_ms: int) -> Sequence[Effect]:
+        if self._end is not None:  # cleaning up
+            return self._next() or self._finish(self._end)
+        if self._is_settling:
+            return self._settling(done, answer)
+        match done:
+            case Connect() if self.phase is Phase.IDLE:
+                self.phase = Phase.CONNECTED
+            case Lock():
+                self.phase = Phase.LOCKED
+            case ReadBefore():
+                assert isinstance(answer, Before)
+                return self._checked(answer)
+            case Edit():
+                self.phase = Phase.EDITED
+            case Validate():
+                self.phase = Phase.VALIDATED
+            case CommitProvisionally(timeout_s=timeout_s):
+                self.phase = Phase.PROVISIONAL
+                self.undoes_itself_by_ms = now_ms + timeout_s * 1000
+                if self._is_cancel_wanted:
+                    return self._undo(_CANCELLED)
+                # The session that made the change ends first: a new one must come about through the new configuration.
+                return self._do(Close(), Connect(), Verify(self._before, self.policy.verify_timeout_ms))
+            case Verify():
+                self.warnings = answer if isinstance(answer, tuple) else ()
+                self.phase = Phase.VERIFIED
+                if self._is_cancel_wanted:
+                    return self._undo(_CANCELLED)
+                return self._clean_up(Phase.LEFT, Close()) if not self.policy.is_confirmed else ()
+            case Confirm():
+                return self._clean_up(Phase.CONFIRMED, Close())
+            case Cancel():
+                return self._clean_up(Phase.ROLLED_BACK, Close())
+            case _:
+                pass
+        if self._is_cancel_wanted:
+            return self._give_up(_CANCELLED)
+        return self._next()
+
+    def _checked(self, before: Before) -> Sequence[Effect]:
+        pending = before.state.agent.pending_persist_id if before.state.agent is not None else None
+        if pending is not None:
+            hint = f"`igmpconf confirm {pending}` keeps it, `igmpconf cancel {pending}` undoes it"
+            return self._give_up(Failure(kind="rpc", message=f"{self.plan.device}: a commit waits for its confirmation ({pending})", hint=hint, tag="in-use"))
+        if before.digest == self.plan.target_digest:
+            return self._clean_up(Phase.UNCHANGED, Unlock(), Close())
+        if before.digest != self.plan.base_digest:
+            return self._give_up(
+                Failure(
+                    kind="stale",
+                    message=f"{self.plan.device} changed since the plan was made: "
+                    f"it runs {_short(before.digest)}, the plan starts from {_short(self.plan.base_digest)}",
+                    hint="make a new plan and look at it again; `igmpconf history` says who changed it",
+                )
+            )
+        if self._is_cancel_wanted:
+            return self._give_up(_CANCELLED)
+        self.phase = Phase.CHECKED
+        self._before = before.state
+        return self._do(Edit(), Validate(), CommitProvisionally(self.persist_id, self.policy.confirm_timeout_s))
+
+    # Ways down ------------------------------------------------------------------------------------------------------
+
+    def _failed(self, failed: Effect, failure: Failure, now_ms: int) -> Sequence[Effect]:
+        if self._end is not None:  # a clean-up goes on whatever happens; the agent cleans up after a lost session itself
+            return self._next() or self._finish(self._end)
+        if self._is_settling:
+            return self._unsettled(failed, failure, now_ms)
+        match failed:
+            case CommitProvisionally(timeout_s=timeout_s):
+                if failure.kind != "transport":
+                    return self._give_up(failure)
+                # The answer was lost, perhaps not the request.
+                self.failure = failure
+                self.undoes_itself_by_ms = now_ms + timeout_s * 1000
+                self._decision = False
+                return self._settle()
+            case Confirm() | Cancel() if failure.kind == "transport":
+                self.failure = self.failure or failure
+                return self._settle()
+            case Confirm():
+                # Refused: the commit is no longer pending, for whatever reason; see which side we are on.
+                self.failure = failure
+                return self._settle()
+            case Cancel():
+                return self._settle()
+            case _ if self.phase in {Phase.PROVISIONAL, Phase.VERIFIED}:
+                return self._undo(failure)
+            case _:
+                return self._give_up(failure)
+
+    def _give_up(self, failure: Failure) -> Sequence[Effect]:
+        """Before the commit: leave no lock and no edits behind."""
+        self.failure = failure
+        steps: list[Effect] = []
+        if failure.kind != "transport":
+            if self.phase in {Phase.CHECKED, Phase.EDITED, Phase.VALIDATED}:
+                steps.append(Discard())
+            if self.phase not in {Phase.IDLE, Phase.CONNECTED}:
+                steps.append(Unlock())
+        return self._clean_up(Phase.REFUSED, *steps, Close())
+
+    def _undo(self, failure: Failure) -> Sequence[Effect]:
+        """After the commit: the sooner the device is old again, the better; over a session that works."""
+        self.failure = failure
+        self._decision = False
+        if failure.kind == "transport":
+            return self._settle()
+        return self._do(Cancel(self.persist_id))
+
+    def _decided(self, *, is_kept: bool) -> Sequence[Effect]:
+        if not self.is_waiting:
+            if not is_kept:
+                return self._cancel_requested()
+            return ()
+        self._decision = is_kept
+        if is_kept:
+            return self._do(Confirm(self.persist_id))
+        return self._undo(self.failure or _CANCELLED)
+
+    def _cancel_requested(self) -> Sequence[Effect]:
+        if self.phase in ENDS or self._decision is True or self._end is not None:
+            return ()
+        self._is_cancel_wanted = True
+        if self.phase is Phase.IDLE and self._doing is None:
+            self.failure = _CANCELLED
+            return self._finish(Phase.REFUSED)
+        return self._undo(_CANCELLED) if self.is_waiting else ()
+
+    def _clean_up(self, end: Phase, *steps: Effect) -> Sequence[Effect]:
+        self._end = end
+        if end in {Phase.CONFIRMED, Phase.ROLLED_BACK, Phase.UNCHANGED, Phase.REFUSED}:
+            self.undoes_itself_by_ms = None
+        return self._do(*steps)
+
+    def _finish(self, end: Phase) -> Sequence[Effect]:
+        self.phase = end
+        return ()
+
+    # Telling the decision to a device whose session was lost --------------------------------------------------------------
+
+    def _settle(self) -> Sequence[Effect]:
+        self._is_settling = True
+        return self._do(Close(), Connect(), Inspect())
+
+    def _settling(self, done: Effect, answer: Before | Seen | tuple[str, ...] | None) -> Sequence[Effect]:
+        match done:
+            case Inspect():
+                assert isinstance(answer, Seen)
+                if answer.pending == self.persist_id:
+                    return self._do(Confirm(self.persist_id) if self._decision else Cancel(self.persist_id))
+                # Nothing of ours waits any more: what runs now is what stays.
+                if answer.digest == self.plan.target_digest and answer.digest != self.plan.base_digest:
+                    return self._clean_up(Phase.CONFIRMED, Close())
+                if self.failure is None and self._decision:
+                    self.failure = Failure(kind="verify", message=f"{self.plan.device} undid the change before it could be confirmed")
+                return self._clean_up(Phase.ROLLED_BACK, Close())
+            case Confirm():
+                self.failure = None
+                return self._clean_up(Phase.CONFIRMED, Close())
+            case Cancel():
+                return self._clean_up(Phase.ROLLED_BACK, Close())
+            case _:
+                return self._next()
+
+    def _unsettled(self, failed: Effect, failure: Failure, now_ms: int) -> Sequence[Effect]:
+        if isinstance(failed, Close):
+            return self._next()
+        self.failure = self.failure or failure
+        deadline_ms = (self.undoes_itself_by_ms or now_ms) + GRACE_MS
+        if now_ms >= deadline_ms or (failure.kind == "transport" and not failure.is_retryable):
+            self.failure = dataclasses.replace(
+                failure, message=f"{self.failure.message}; then: {failure.message}" if self.failure is not failure else failure.message
+            )
+            return self._clean_up(Phase.IN_DOUBT, Close())
+        self._retry_at_ms = min(now_ms + RETRY_MS, deadline_ms)
+        return ()
+
+
+def _short(digest: str) -> str:
+    """`sha256:` and twelve digits are enough to tell two apart."""
+    return digest[:19]

@@ -1,0 +1,325 @@
+"""An SSH channel to a device's `netconf` subsystem, opened the way OpenSSH would open it.
+
+ssh_config (HostName, Port, User, IdentityFile, IdentitiesOnly, ProxyJump, ProxyCommand, UserKnownHostsFile,
+HostKeyAlias, StrictHostKeyChecking, ConnectTimeout), the SSH agent and known_hosts are honoured.  Small packets are
+sent at once (TCP_NODELAY): a handshake is a dozen of them, and each would wait 40 ms for the other side's delayed
+acknowledgement.  This file does not know NETCONF beyond the name of the subsystem.
+"""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from paramiko.config import SSHConfig
+
+from igmpconf.errors import TransportError
+from igmpconf.netconf.target import SshTarget
+
+CONNECT_TIMEOUT_S = 10.0
+_MAX_JUMPS = 8
+_DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+_RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256")  # RFC 8332: how an ssh-rsa key signs today
+
+Say = Callable[[str], None]
+
+
+class SshConnection:
+    """A channel and the transports it stands on; `close` ends them all and leaves no thread behind."""
+
+    def __init__(self, channel: paramiko.Channel, transports: list[tuple[paramiko.Transport, Any]]) -> None:
+        self.channel = channel
+        self._transports = transports
+
+    def stderr_text(self) -> str:
+        """What the far side complained about so far, one line."""
+        channel = self.channel
+        said = b""
+        while channel.recv_stderr_ready():
+            piece = channel.recv_stderr(4096)
+            if not piece:
+                break
+            said += piece
+        return " ".join(said.decode(errors="replace").split())
+
+    def close(self) -> None:
+        """End the channel and every transport, the outermost last."""
+        self.channel.close()
+        _close(self._transports)
+
+
+def open_channel(target: SshTarget, *, subsystem: str = "netconf", timeout_s: float | None = None, say: Say | None = None) -> SshConnection:
+    """A channel with the subsystem started.  Raises TransportError that says what to do."""
+    settings = _settings(target)
+    if timeout_s is None:
+        asked = str(settings.get("connecttimeout", "none"))
+        timeout_s = float(asked) if asked.isdecimal() and int(asked) else CONNECT_TIMEOUT_S
+    dialer = _Dialer(timeout_s, say or (lambda _: None))
+    try:
+        transport = dialer.transport(target, settings)
+        try:
+            channel = transport.open_session(timeout=timeout_s)
+            channel.settimeout(None)
+        except paramiko.SSHException as error:
+            raise TransportError(target.device, f"{target.device}: {target} opened no session: {error}") from None
+        try:
+            channel.invoke_subsystem(subsystem)
+        except paramiko.SSHException:
+            raise TransportError(
+                target.device,
+                f"{target.device}: {target} has no subsystem {subsystem!r}",
+                hint="add `Subsystem netconf igmpconf-agent netconf` to its sshd_config and reload sshd",
+                retryable=False,
+            ) from None
+        return SshConnection(channel, dialer.transports)
+    except BaseException:
+        _close(dialer.transports)
+        raise
+
+
+def _close(transports: list[tuple[paramiko.Transport, Any]]) -> None:
+    for transport, sock in reversed(transports):
+        # paramiko's reader polls every 100 ms; an end of file wakes it at once.
+        if isinstance(sock, socket.socket):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # already gone
+        transport.close()
+        sock.close()
+
+
+def _settings(target: SshTarget) -> dict[str, Any]:
+    """ssh_config for the target with the target's own words on top."""
+    config = SSHConfig()
+    files = [target.config_file] if target.config_file else ["~/.ssh/config", "/etc/ssh/ssh_config"]
+    for name in files:
+        path = Path(name).expanduser()
+        try:
+            with path.open(encoding="utf-8") as file:
+                config.parse(file)
+        except FileNotFoundError:
+            if target.config_file:
+                raise TransportError(target.device, f"{target.device}: there is no ssh_config at {path}", retryable=False) from None
+        except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
+            raise TransportError(target.device, f"{target.device}: {path} cannot be used: {error}", retryable=False) from None
+    try:
+        found: dict[str, Any] = dict(config.lookup(target.host))
+    except (paramiko.SSHException, ImportError) as error:  # `Match exec` needs a package that we do not
+        raise TransportError(target.device, f"{target.device}: ssh_config: {error}", retryable=False) from None
+    for key, value in target.options:
+        found[key] = [value] if key == "identityfile" else value
+    return found
+
+
+class _Dialer:
+    """Opens transports, one through the other where jump hosts ask for it; all of them are in `transports`."""
+
+    def __init__(self, timeout_s: float, say: Say) -> None:
+        self.timeout_s = timeout_s
+        self.say = say
+        self.transports: list[tuple[paramiko.Transport, Any]] = []
+        self._jumps = 0
+
+    def transport(self, target: SshTarget, settings: dict[str, Any]) -> paramiko.Transport:
+        """An authenticated transport; it and what it stands on are appended to `transports` as they come up."""
+        host = settings.get("hostname", target.host)
+        port = target.port or int(settings.get("port", 22))
+        user = target.user or settings.get("user") or getpass.getuser()
+        sock = self._socket(target, settings, host, port)
+        transport = paramiko.Transport(sock)
+        transport.daemon = True
+        self.transports.append((transport, sock))
+        known = _KnownHosts(target, settings, host, port)
+        known.prefer_known_types(transport)
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = self.timeout_s
+        try:
+            transport.start_client(timeout=self.timeout_s)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise TransportError(
+                target.device,
+                f"{target.device}: {host} port {port} does not speak SSH with us: {error or type(error).__name__}",
+                hint="is this the port of sshd?",
+            ) from None
+        known.check(transport.get_remote_server_key(), self.say)
+        _authenticate(transport, target, settings, user)
+        return transport
+
+    def _socket(self, target: SshTarget, settings: dict[str, Any], host: str, port: int) -> Any:
+        jump = settings.get("proxyjump", "none")
+        if jump.lower() != "none":
+            return self._through(jump, target, host, port)
+        command = settings.get("proxycommand")
+        if command and command.lower() != "none":
+            return paramiko.ProxyCommand(command)
+        try:
+            sock = socket.create_connection((host, port), timeout=self.timeout_s)
+        except socket.gaierror as error:
+            raise TransportError(
+                target.device, f"{target.device}: the name {host} is not known: {error.strerror}", hint="check ansible_host, -d, or HostName in ssh_config"
+            ) from None
+        except TimeoutError:
+            raise TransportError(target.device, f"{target.device}: {host} port {port} did not answer within {self.timeout_s:g}s") from None
+        except ConnectionRefusedError:
+            raise TransportError(
+                target.device, f"{target.device}: {host} refuses connections to port {port}", hint="is sshd running there, and is it this port?"
+            ) from None
+        except OSError as error:
+            raise TransportError(target.device, f"{target.device}: {host} port {port} cannot be reached: {error.strerror or error}") from None
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_QUICKACK"):  # Linux; holds for the first packets, which is where it matters
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return sock
+
+    def _through(self, jump: str, target: SshTarget, host: str, port: int) -> Any:
+        """A channel through the jump hosts `a,user@b:2222`; each is a device of its own to ssh_config."""
+        self._jumps += 1
+        if self._jumps > _MAX_JUMPS:
+            raise TransportError(target.device, f"{target.device}: more than {_MAX_JUMPS} jump hosts; does ProxyJump go in a circle?", retryable=False)
+        *before, last = [part.strip() for part in jump.split(",") if part.strip()]
+        user, _, place = last.removeprefix("ssh://").rpartition("@")
+        name, _, jump_port = place.rpartition(":") if place.count(":") == 1 or "]:" in place else (place, "", "")
+        options = tuple((k, v) for k, v in target.options if k in {"userknownhostsfile", "stricthostkeychecking", "connecttimeout"})
+        options += (("proxyjump", ",".join(before)),) if before else ()
+        hop = SshTarget(
+            device=target.device,
+            host=name.strip("[]"),
+            port=int(jump_port) if jump_port.isdecimal() else None,
+            user=user or None,
+            options=options,
+            config_file=target.config_file,
+        )
+        transport = self.transport(hop, _settings(hop))
+        try:
+            return transport.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=self.timeout_s)
+        except paramiko.SSHException as error:
+            raise TransportError(target.device, f"{target.device}: jump host {last} cannot reach {host} port {port}: {error}") from None
+
+
+def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: dict[str, Any], user: str) -> None:
+    tried: list[str] = []
+    problems: list[str] = []
+
+    def offer(key: paramiko.PKey, name: str) -> bool:
+        tried.append(name)
+        try:
+            transport.auth_publickey(user, key)
+        except paramiko.BadAuthenticationType as error:
+            problems.append(f"the device accepts {', '.join(error.allowed_types)} only")
+        except paramiko.AuthenticationException:
+            pass  # the next key
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise TransportError(target.device, f"{target.device}: the connection was lost while {user} logged in: {error or 'end of file'}") from None
+        return transport.is_authenticated()
+
+    named = list(target.key_files) or [str(name) for name in settings.get("identityfile", [])]
+    for name in named:
+        key = _load(name, problems, is_required=True)
+        if key is not None and offer(key, name):
+            return
+    if settings.get("identitiesonly", "no").lower() != "yes":
+        agent = paramiko.Agent()
+        try:
+            for agent_key in agent.get_keys():
+                if offer(agent_key, f"agent key {fingerprint(agent_key)}"):
+                    return
+        finally:
+            agent.close()
+    if not named:
+        for name in _DEFAULT_KEYS:
+            key = _load(name, problems, is_required=False)
+            if key is not None and offer(key, name):
+                return
+    said = f"; tried {', '.join(tried)}" if tried else "; there was no key to try"
+    hint = (
+        "; ".join(dict.fromkeys(problems)) or "put the public key into authorized_keys there, or name the key with ansible_ssh_private_key_file or IdentityFile"
+    )
+    raise TransportError(target.device, f"{target.device}: {target} does not let {user} in{said}", hint=hint, retryable=False)
+
+
+def _load(name: str, problems: list[str], *, is_required: bool) -> paramiko.PKey | None:
+    path = Path(name).expanduser()
+    try:
+        return paramiko.PKey.from_path(path)
+    except FileNotFoundError:
+        if is_required:
+            problems.append(f"there is no key file {path}")
+    except (paramiko.PasswordRequiredException, TypeError):  # cryptography says TypeError for a missing passphrase
+        problems.append(f"{path} needs a passphrase: load it with ssh-add")
+    except Exception as error:  # noqa: BLE001 - paramiko and cryptography raise a dozen types for a file that is no key
+        problems.append(f"{path} is not a private key that can be used: {error}")
+    return None
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """`SHA256:...`, as ssh-keygen -l prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+
+
+class _KnownHosts:
+    """known_hosts for one host: which key types to ask for, and whether the key that came is the right one."""
+
+    def __init__(self, target: SshTarget, settings: dict[str, Any], host: str, port: int) -> None:
+        self._target = target
+        self._policy = settings.get("stricthostkeychecking", "ask").lower()
+        alias = settings.get("hostkeyalias")
+        self._name = alias or (host if port == 22 else f"[{host}]:{port}")
+        self._host, self._port = host, port
+        own = settings.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2")
+        everyone = settings.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
+        self._files = [Path(name).expanduser() for name in (*own.split(), *everyone.split()) if name != "none"]
+        self._keys: list[tuple[Path, paramiko.PKey]] = []
+        for path in self._files:
+            if not os.access(path, os.R_OK) or not path.is_file():
+                continue
+            keys = paramiko.HostKeys()
+            keys.load(str(path))
+            self._keys += [(path, key) for key in (keys.lookup(self._name) or {}).values() if key is not None]
+
+    def prefer_known_types(self, transport: paramiko.Transport) -> None:
+        """Ask for the types we know first, or a known host could answer with a key that we cannot compare."""
+        options = transport.get_security_options()
+        known = {key.get_name() for _, key in self._keys}
+        if "ssh-rsa" in known:
+            known.update(_RSA_ALGORITHMS)
+        options.key_types = tuple(sorted(options.key_types, key=lambda name: name not in known))
+
+    def check(self, key: paramiko.PKey, say: Say) -> None:
+        """Accept the key, or raise TransportError."""
+        if any(known.asbytes() == key.asbytes() for _, known in self._keys):
+            return
+        device = self._target.device
+        offered = f"{key.get_name()} {fingerprint(key)}"
+        if self._keys:
+            path, known = self._keys[0]
+            raise TransportError(
+                device,
+                f"{device}: the host key of {self._name} has changed: {path} has {known.get_name()} {fingerprint(known)}, the host shows {offered}; "
+                "somebody may stand between us and the device",
+                hint=f"only if the device was re-installed: ssh-keygen -f {path} -R '{self._name}', then add its new key",
+                retryable=False,
+            )
+        if self._policy in {"accept-new", "no", "off"}:
+            self._add(key)
+            say(f"added the host key of {self._name} ({offered}) to {self._files[0]}")
+            return
+        scan = f"ssh-keyscan -p {self._port} {self._host}" if self._port != 22 else f"ssh-keyscan {self._host}"
+        raise TransportError(
+            device,
+            f"{device}: the host key of {self._name} is not known; it shows {offered}",
+            hint=f"compare that fingerprint with the device's own (ssh-keygen -lf /etc/ssh/ssh_host_*.pub), then: {scan} >> {self._files[0]}",
+            retryable=False,
+        )
+
+    def _add(self, key: paramiko.PKey) -> None:
+        path = self._files[0]
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("a", encoding="ascii") as file:
+            file.write(f"{self._name} {key.get_name()} {key.get_base64()}\n")

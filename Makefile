@@ -58,7 +58,7 @@ $(VENV)/.installed: pyproject.toml $(shell test -x $(BIN)/python && $(BIN)/pytho
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || ./.ci/packages --required python3-venv:python3-venv
 	echo "setting up $(VENV) (once)"
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
 	touch $@
 
 .PHONY: remake

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +130,14 @@ class Lab:
 
     def send(self, group: str, *, rate_per_s: int) -> None:
         """Let the head end send `rate_per_s` datagrams a second to `group`; 0 stops it."""
-        self._ask(op="send", node=HEADEND, group=group, rate_per_s=rate_per_s)
+        self._ask(op="send", node=HEADEND, group=_group(group), rate_per_s=rate_per_s)
 
     def join(self, host: str, group: str, *, source: str | None = None) -> None:
         """Join on an ordinary socket of `host`; with `source`, that source only (IGMPv3)."""
-        self._ask(op="join", node=host, group=group, source=source)
+        self._ask(op="join", node=host, group=_group(group), source=source and _address(source))
 
     def leave(self, host: str, group: str, *, source: str | None = None) -> None:
-        self._ask(op="leave", node=host, group=group, source=source)
+        self._ask(op="leave", node=host, group=_group(group), source=source and _address(source))
 
     def counts(self) -> dict[str, dict[str, Count]]:
         """Per subscriber and group what arrived; both streams are in it, joined or not."""
@@ -235,6 +236,19 @@ def _count(told: dict[str, Any]) -> dict[str, Count]:
         else:
             counts[group] = Count(joined=True, received=seen["received"], lost=seen["lost"], on_wire=on_wire.get(group, 0), idle_ms=seen["idle_ms"])
     return counts
+
+
+def _address(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise LabError(f"{text!r} is no IPv4 address", hint="the lab's hosts speak IGMP; MLD is not in it") from None
+
+
+def _group(text: str) -> str:
+    if not IPv4Address(_address(text)).is_multicast:
+        raise LabError(f"{text} is no multicast group", hint=f"groups are 224.0.0.0 to 239.255.255.255; the head end sends {' and '.join(GROUPS)}")
+    return text
 
 
 def _enter(fds: Sequence[int]) -> None:

@@ -1,0 +1,248 @@
+"""Configuration and state as XML elements of the YANG module `igmpconf`, and back.
+
+Both directions walk `nodes(cls)`: a leaf added to the model is here without a line changed.  The four with-defaults
+modes of RFC 6243 3 are written; `explicit` is what the datastore holds.  Editing (operations, merge) is in `edit.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+from xml.etree.ElementTree import Element
+
+from igmpconf.model.canon import canonical
+from igmpconf.model.config import DeviceConfig
+from igmpconf.model.leaf import Bool, LeafError, Node, entry_key, node, nodes
+from igmpconf.model.state import DeviceState
+from igmpconf.schema.errors import DataError, xpath_step
+from igmpconf.schema.names import DEFAULTS_ATTRIBUTES, MODULE, NAMESPACE, PREFIX
+
+__all__ = ["MODULE", "NAMESPACE", "PREFIX", "STATE", "DataError", "config_to_xml", "state_to_xml", "xml_to_config", "xml_to_state"]
+
+WithDefaults = Literal["explicit", "trim", "report-all", "report-all-tagged"]
+
+STATE = f"{{{NAMESPACE}}}state"
+DEFAULT_ATTRIBUTE = f"{{{DEFAULTS_ATTRIBUTES}}}default"
+
+
+@functools.cache
+def tag_of(name: str) -> str:
+    """The element name of a node, in Clark notation."""
+    return f"{{{NAMESPACE}}}{name}"
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def config_to_xml(config: DeviceConfig, with_defaults: WithDefaults = "explicit") -> list[Element]:
+    """The top-level elements: one `<igmp-proxy>` and `<vlans>` an entry, `<firewall>`, `<logging>`.
+
+    Modes as RFC 6243 3; in `report-all-tagged` what was set explicitly is not tagged even where it equals the default
+    (section 2.3.3), and inherited settings of interfaces have no default of their own.
+    """
+    top = Element("config")
+    _write_children(top, DeviceConfig, config, with_defaults)
+    return list(top)
+
+
+def state_to_xml(state: DeviceState) -> Element:
+    """The `<state>` container (config false)."""
+    top = Element(STATE)
+    _write_children(top, DeviceState, state, "explicit")
+    return top
+
+
+@functools.cache
+def _in_xml_order(cls: Any, key: tuple[str, ...]) -> tuple[Node, ...]:
+    """Key leaves first, in the order of the key statement (RFC 7950 7.8.5)."""
+    keys = tuple(n for name in key if (n := node(cls, name)) is not None)
+    return (*keys, *(n for n in nodes(cls) if n.name not in key))
+
+
+def _write_children(parent: Element, cls: Any, model: Any, mode: WithDefaults, key: tuple[str, ...] = ()) -> None:
+    for n in _in_xml_order(cls, key):
+        value = getattr(model, n.attr)
+        if n.kind == "list":
+            for entry in value:
+                child = Element(tag_of(n.name))
+                _write_children(child, n.cls, entry, mode, n.key)
+                parent.append(child)
+        elif n.kind == "container":
+            if value is None and mode in {"explicit", "trim"}:
+                continue
+            child = Element(tag_of(n.name))
+            _write_children(child, n.cls, n.cls() if value is None and not _has_required(n.cls) else value, mode)
+            if len(child):  # a container without presence says nothing by itself
+                parent.append(child)
+        else:
+            _write_leaf(parent, n, value, mode)
+
+
+@functools.cache
+def _has_required(cls: Any) -> bool:
+    return any(n.required for n in nodes(cls))
+
+
+def _write_leaf(parent: Element, n: Node, value: Any, mode: WithDefaults) -> None:
+    assert n.type is not None
+    is_absent = value is None or value == ()
+    if is_absent:
+        if mode in {"explicit", "trim"} or n.default is None or n.default == ():
+            return
+        value = n.default
+    elif mode == "trim" and not n.required and value == n.default:
+        return
+    attributes = {DEFAULT_ATTRIBUTE: "true"} if is_absent and mode == "report-all-tagged" else {}
+    for one in value if n.kind == "leaf-list" else (value,):
+        child = Element(tag_of(n.name), attributes)
+        child.text = n.type.text(one)
+        parent.append(child)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def xml_to_config(elements: Iterable[Element]) -> DeviceConfig:
+    """The configuration that top-level elements describe; elements tagged `wd:default` count as absent.
+
+    Raises DataError with the tag and path that `<rpc-error>` wants.
+    """
+    config: DeviceConfig = _read(DeviceConfig, elements, "", (), is_state=False)
+    return canonical(config)
+
+
+def xml_to_state(element: Element) -> DeviceState:
+    """The state in a `<state>` element; leaves that this version does not know are skipped.  Raises DataError."""
+    if element.tag != STATE:
+        raise DataError("unknown-element", f"expected <state> of {NAMESPACE}", info={"bad-element": local_name(element)})
+    state: DeviceState = _read(DeviceState, element, "/ic:state", (), is_state=True)
+    return canonical(state)
+
+
+def local_name(element: Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def namespace_of(element: Element) -> str:
+    """The namespace URI of an element, '' for none."""
+    return element.tag[1:].rpartition("}")[0] if element.tag.startswith("{") else ""
+
+
+def node_of(cls: Any, element: Element, path: str) -> Node:
+    """The node that `element` names below `cls` at `path`.  Raises DataError unknown-namespace or unknown-element."""
+    name = local_name(element)
+    namespace = namespace_of(element)
+    if namespace != NAMESPACE:
+        raise DataError(
+            "unknown-namespace",
+            f"<{name}> is of namespace {namespace or '(none)'}; expected {NAMESPACE}",
+            path=path or None,
+            info={"bad-element": name, "bad-namespace": namespace},
+        )
+    found = node(cls, name)
+    if found is None:
+        known = ", ".join(n.name for n in nodes(cls))
+        detail = "state is read-only" if cls is DeviceConfig and name == "state" else f"expected one of {known}"
+        raise DataError("unknown-element", f"<{name}> is not known here; {detail}", path=path + xpath_step(name), info={"bad-element": name})
+    return found
+
+
+def leaf_value(n: Node, element: Element, path: str) -> Any:
+    """The canonical value of a leaf element.  Raises DataError invalid-value with what was expected."""
+    assert n.type is not None
+    if len(element):
+        child = local_name(element[0])
+        raise DataError("unknown-element", f"<{n.name}> is a leaf and holds no elements", path=path + xpath_step(child), info={"bad-element": child})
+    text = element.text or ""
+    expected = "expected true or false"  # RFC 7950 9.5.1; yes and on are YAML's
+    if not isinstance(n.type, Bool) or text.strip() in {"true", "false"}:
+        try:
+            return n.type.parse(text)
+        except LeafError as error:
+            expected = f"{error} ({error.hint})" if error.hint else str(error)
+    raise DataError("invalid-value", f"{text!r} does not fit {n.name}: {expected}", path=path, info={"bad-element": n.name})
+
+
+def key_values(n: Node, element: Element, path: str) -> tuple[tuple[Any, ...], str]:
+    """The key of a list entry, and the entry's XPath.  Raises DataError missing-element {bad-element key}."""
+    values: list[Any] = []
+    texts: list[tuple[str, str]] = []
+    here = path + xpath_step(n.name)
+    for name in n.key:
+        leaf = node(n.cls, name)
+        assert leaf is not None
+        assert leaf.type is not None
+        found = element.findall(tag_of(name))
+        if not found:
+            raise DataError("missing-element", f"an entry of {n.name} needs its key <{name}>", error_type="protocol", path=here, info={"bad-element": name})
+        if len(found) > 1:
+            raise DataError("bad-element", f"<{name}> stands twice in one entry", path=here, info={"bad-element": name})
+        values.append(leaf_value(leaf, found[0], here + xpath_step(name)))
+        texts.append((name, leaf.type.text(values[-1])))
+    return tuple(values), path + xpath_step(n.name, tuple(texts))
+
+
+def no_text(element: Element, path: str) -> None:
+    """Refuse character data between the elements of a container or list.  Raises DataError."""
+    for text in (element.text, *(child.tail for child in element)):
+        if text is not None and text.strip():
+            name = local_name(element)
+            raise DataError("bad-element", f"<{name}> holds elements, not text: {text.strip()[:40]!r}", path=path or None, info={"bad-element": name})
+
+
+def missing(cls: Any, model: Any, path: str, key: Sequence[str] = ()) -> None:
+    """Refuse an entry whose mandatory leaves are absent.  Raises DataError missing-element.
+
+    RFC 7950 8.3.3 would let a candidate be incomplete until validation; the model cannot hold half an entry, so the
+    edit that leaves one is refused at once.
+    """
+    for n in nodes(cls):
+        if n.required and n.name not in key and getattr(model, n.attr) is None:
+            raise DataError("missing-element", f"<{n.name}> is mandatory", path=path + xpath_step(n.name), info={"bad-element": n.name})
+
+
+def _read(cls: Any, elements: Iterable[Element], path: str, key: tuple[str, ...], *, is_state: bool) -> Any:
+    values: dict[str, Any] = {}
+    many: dict[str, list[Any]] = {}
+    for element in elements:
+        if is_state and (namespace_of(element) != NAMESPACE or node(cls, local_name(element)) is None):
+            continue
+        n = node_of(cls, element, path)
+        if n.attr in values:
+            raise DataError("bad-element", f"<{n.name}> stands twice", path=path + xpath_step(n.name), info={"bad-element": n.name})
+        if n.kind == "leaf":
+            if element.get(DEFAULT_ATTRIBUTE) == "true":
+                continue
+            here = path + xpath_step(n.name)
+            values[n.attr] = leaf_value(n, element, here)
+        elif n.kind == "leaf-list":
+            if element.get(DEFAULT_ATTRIBUTE) != "true":
+                many.setdefault(n.attr, []).append(leaf_value(n, element, path + xpath_step(n.name)))
+        elif n.kind == "container":
+            here = path + xpath_step(n.name)
+            no_text(element, here)
+            values[n.attr] = _read(n.cls, element, here, (), is_state=is_state)
+        else:
+            _, here = key_values(n, element, path)
+            no_text(element, here)
+            many.setdefault(n.attr, []).append(_read(n.cls, element, here, n.key, is_state=is_state))
+    for n in nodes(cls):
+        if n.kind == "list" and n.attr in many:
+            _no_repeats(n, many[n.attr], path)
+        if n.required:
+            values.setdefault(n.attr, None)
+    model = cls(**values, **{attr: tuple(found) for attr, found in many.items()})
+    missing(cls, model, path, key)
+    return model
+
+
+def _no_repeats(n: Node, entries: list[Any], path: str) -> None:
+    seen: set[tuple[Any, ...]] = set()
+    for entry in entries:
+        key = entry_key(n, entry)
+        if key in seen:
+            text = ", ".join(str(part) for part in key)
+            raise DataError("bad-element", f"{n.name} has a second entry {text}", path=path + xpath_step(n.name), info={"bad-element": n.name})
+        seen.add(key)

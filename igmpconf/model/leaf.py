@@ -177,35 +177,59 @@ class Duration(LeafType):
 
 @dataclass(frozen=True, slots=True)
 class Text(LeafType):
+    """Text that matches `pattern` as a whole and not `but_not`.
+
+    Both are written in what Python, ECMA-262 (JSON Schema) and XSD (YANG) have in common, save that YANG takes
+    `yang_pattern` where control characters are named: XML has none of those.
+    """
+
     pattern: str
     what: str  # completes "expected ..."
+    but_not: str | None = None
+    yang_pattern: str | None = None  # '': no pattern at all
+    max_bytes: int | None = None  # in UTF-8
 
     def parse(self, raw: object) -> str:
         if isinstance(raw, bool | float) or raw is None:
             raise LeafError(self.what, hint=f"quote it to make it text: '{_said(raw)}'" if raw is not None else None)
         text = str(raw)
-        if not re.fullmatch(self.pattern, text):
+        if not re.fullmatch(self.pattern, text) or (self.but_not is not None and re.fullmatch(self.but_not, text)):
             raise LeafError(self.what)
+        if self.max_bytes is not None and len(text.encode(errors="replace")) > self.max_bytes:
+            raise LeafError(self.what, hint=f"it takes {len(text.encode(errors='replace'))} bytes in UTF-8, the limit is {self.max_bytes}")
         return text
 
     def described(self) -> str:
         return self.what
 
 
-# Linux dev_valid_name(): 1..15 octets, no slash, colon or white space, not "." or ".."
-_IFNAME = r"(?!\.{1,2}$)[^\s/:*?\[\]\x00-\x20]{1,15}"
+# Linux dev_valid_name(): 1..15 octets, no slash, colon or white space, not "." or ".."; patterns are fnmatch's.
+_NO_NAME = r"\.{1,2}"
+_NAME_BYTES = 15  # IFNAMSIZ - 1
 
 
 def identifier() -> Text:
-    return Text(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}", "an identifier: a letter or underscore, then letters, digits, '-', '_' or '.'")
+    return Text(r"[A-Za-z_][A-Za-z0-9_.\-]{0,62}", "an identifier: a letter or underscore, then letters, digits, '-', '_' or '.'")
 
 
 def interface_name() -> Text:
-    return Text(_IFNAME, "an interface name of 1..15 characters without spaces, '/' or ':'")
+    return Text(
+        r"[^\s/:*?\[\]\x00-\x20]{1,15}",
+        "an interface name of 1..15 characters without spaces, '/', ':' or wildcards",
+        _NO_NAME,
+        r"[^\s/:*?\[\]]{1,15}",
+        _NAME_BYTES,
+    )
 
 
 def interface_pattern() -> Text:
-    return Text(r"(?!\.{1,2}$)[^\s/:\x00-\x20]{1,15}", "an interface name or pattern (ppp*, br-*) of 1..15 characters")
+    return Text(
+        r"[^\s/:\x00-\x20]{1,15}",
+        "an interface name or pattern (ppp*, br-*) of 1..15 characters without spaces, '/' or ':'",
+        _NO_NAME,
+        r"[^\s/:]{1,15}",
+        _NAME_BYTES,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,14 +254,14 @@ class Enum(LeafType):
 @dataclass(frozen=True, slots=True)
 class IpAddress(LeafType):
     def parse(self, raw: object) -> Address:
-        try:
-            return ipaddress.ip_address(str(raw).strip()) if not isinstance(raw, bool | int | float) else self._refuse()
-        except ValueError:
-            raise LeafError(self.described()) from None
-
-    @staticmethod
-    def _refuse() -> Address:
-        raise ValueError
+        text = str(raw).strip()
+        if isinstance(raw, str) and "%" not in text:  # a zone means something on one host only
+            try:
+                return ipaddress.ip_address(text)
+            except ValueError:
+                pass
+        hint = "leave out the zone ('%...'): the interface is known from where the leaf stands" if "%" in text else None
+        raise LeafError(self.described(), hint=hint)
 
     def described(self) -> str:
         return "an IPv4 or IPv6 address"

@@ -13,7 +13,7 @@ from igmpconf.model.leaf import Address, Bool, Enum, Integer, IpAddress, SourceA
 
 _COUNT = Integer(0, 2**64 - 1)
 _SECONDS = Integer(0, 2**32 - 1)
-_WORD = Text(r"[^\x00-\x1f]{0,255}", "text")
+_WORD = Text(r"[^\x00-\x1f]{0,255}", "text", yang_pattern="")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class CommitRow:
     comment: str | None = leaf(_WORD, "what for")
     digest: str | None = leaf(_WORD, "running configuration after it")
     event: str | None = leaf(_WORD, "commit, confirmed, confirm, rollback-timeout, rollback-cancel, rollback-session, rollback-restart")
-    diff: str | None = leaf(Text(r"(?s:.{0,1000000})", "text"), "what changed, one line a change")
+    diff: str | None = leaf(Text(r"(?s:.{0,1000000})", "text", yang_pattern=""), "what changed, one line a change")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,10 +215,10 @@ class NetconfClient:
             session.greet(connect_timeout_s or HELLO_TIMEOUT_S)
         except (NCClientError, OSError, FramingError, xmltext.XmlTextError, EOFError) as error:
             complaint = owner.stderr_text()
-            client._abandon()
+            client.abort()
             raise _no_greeting(target, complaint or str(error)) from None
         except BaseException:
-            client._abandon()
+            client.abort()
             raise
         client.timings.append(Timing("connect", (time.perf_counter() - started) * 1000))
         return client
@@ -328,9 +328,10 @@ class NetconfClient:
         except (TransportError, RpcFailed):
             pass  # it is closed either way
         finally:
-            self._abandon()
+            self.abort()
 
-    def _abandon(self) -> None:
+    def abort(self) -> None:
+        """End every thread and socket without a word to the device; whoever waits for an answer is told."""
         self._session.expect_end()
         self._owner.close()  # first, because the loop may be waiting for the far side to read
         self._session.close()

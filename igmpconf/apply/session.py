@@ -1,0 +1,154 @@
+"""The hands of one ladder: each effect of `device.py` as NETCONF, and what came of it as an event.
+
+Owns the one session that is open with the device.  Everything that can go wrong with a device leaves here as
+`Failed`; what is wrong with this program leaves as an exception.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from igmpconf.apply import device as ladder
+from igmpconf.apply.device import Before, Failed, Failure, Performed, Seen
+from igmpconf.apply.verify import Findings, findings
+from igmpconf.errors import RpcFailed, TransportError
+from igmpconf.model.canon import digest
+from igmpconf.model.config import DeviceConfig
+from igmpconf.model.state import DeviceState
+from igmpconf.netconf.client import NetconfClient, Timing
+from igmpconf.netconf.target import Target
+from igmpconf.plan.plan import DevicePlan
+from igmpconf.schema.errors import DataError
+from igmpconf.schema.xml import STATE, config_to_xml, xml_to_config, xml_to_state
+
+_POLL_S = (0.02, 0.05, 0.1, 0.2)  # between two looks at the state; the last one repeats
+
+
+def running_config(client: NetconfClient) -> DeviceConfig:
+    """The running configuration of a device.  Raises TransportError, RpcFailed."""
+    try:
+        return xml_to_config(client.get_config())
+    except DataError as error:
+        raise TransportError(
+            client.device,
+            f"{client.device} sent a configuration that we do not understand: {error}",
+            hint="is its agent newer than this igmpconf?",
+            retryable=False,
+        ) from None
+
+
+def device_state(client: NetconfClient, parts: Collection[str] = ()) -> DeviceState:
+    """The operational state of a device, or the named tables of it.  Raises TransportError, RpcFailed."""
+    try:
+        found = client.get_state(parts).find(STATE)
+        return xml_to_state(found) if found is not None else DeviceState()
+    except DataError as error:
+        raise TransportError(client.device, f"{client.device} sent a state that we do not understand: {error}", retryable=False) from None
+
+
+@dataclass(slots=True)
+class DeviceSession:
+    """Performs the effects for one device, one after the other, in whatever thread asks."""
+
+    target: Target
+    plan: DevicePlan
+    plan_id: str
+    comment: str | None = None
+    allow_down: Collection[str] = ()
+    say: Callable[[str], None] | None = None
+    timings: list[Timing] = field(default_factory=list)
+    _client: NetconfClient | None = None
+
+    def perform(self, effect: ladder.Effect) -> Performed | Failed:
+        """Do it, and tell how it went."""
+        try:
+            return Performed(self._perform(effect))
+        except TransportError as error:
+            return Failed(Failure(kind="transport", message=error.message, hint=error.hint, is_retryable=error.retryable))
+        except RpcFailed as error:
+            tag = getattr(error.errors[0], "tag", "") if error.errors else ""
+            return Failed(Failure(kind="rpc", message=error.message, hint=error.hint, tag=tag, is_retryable=error.retryable))
+        except _NotVerified as error:
+            return Failed(error.failure)
+
+    def abandon(self) -> None:
+        """Drop the session as it is."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            self.timings += client.timings
+            client.close()
+
+    def cut(self) -> None:
+        """End the session at once, from any thread; the effect under way fails."""
+        if self._client is not None:
+            self._client.abort()
+
+    def _perform(self, effect: ladder.Effect) -> Before | Seen | tuple[str, ...] | None:
+        if isinstance(effect, ladder.Close):
+            self.abandon()
+            return None
+        if isinstance(effect, ladder.Connect):
+            self.abandon()
+            self._client = NetconfClient.connect(self.target, say=self.say)
+            return None
+        client = self._client
+        assert client is not None, f"{effect} without a session"
+        match effect:
+            case ladder.Lock():
+                client.lock()
+            case ladder.ReadBefore():
+                return Before(digest=digest(running_config(client)), state=device_state(client))
+            case ladder.Edit():
+                client.edit(config_to_xml(self.plan.target))
+            case ladder.Validate():
+                client.validate()
+            case ladder.CommitProvisionally(persist_id=persist_id, timeout_s=timeout_s):
+                client.commit(is_confirmed=True, timeout_s=timeout_s, persist=persist_id, plan=self.plan_id, comment=self.comment)
+            case ladder.Verify(before=before, timeout_ms=timeout_ms):
+                return self._verified(client, before, timeout_ms)
+            case ladder.Confirm(persist_id=persist_id):
+                client.commit(persist_id=persist_id, plan=self.plan_id, comment=self.comment)
+            case ladder.Cancel(persist_id=persist_id):
+                client.cancel(persist_id)
+            case ladder.Discard():
+                client.discard()
+            case ladder.Unlock():
+                client.unlock()
+            case ladder.Inspect():
+                state = device_state(client, ("agent",))
+                pending = state.agent.pending_persist_id if state.agent is not None else None
+                return Seen(digest=digest(running_config(client)), pending=pending)
+            case _:
+                assert_never(effect)
+        return None
+
+    def _verified(self, client: NetconfClient, before: DeviceState, timeout_ms: int) -> tuple[str, ...]:
+        """Look until nothing is missing; the warnings of the last look."""
+        started = time.monotonic()
+        deadline = started + timeout_ms / 1000
+        looks = 0
+        while True:
+            found = findings(self.plan, before, device_state(client), allow_down=self.allow_down)
+            if not found.missing:
+                self.timings.append(Timing("verify", (time.monotonic() - started) * 1000))
+                return found.warnings
+            wait_s = _POLL_S[min(looks, len(_POLL_S) - 1)]
+            if time.monotonic() + wait_s >= deadline:
+                raise _NotVerified(_unverified(self.plan.device, found, timeout_ms))
+            time.sleep(wait_s)
+            looks += 1
+
+
+class _NotVerified(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def _unverified(device: str, found: Findings, timeout_ms: int) -> Failure:
+    facts = "; ".join(fact.message for fact in found.missing)
+    hint = next((fact.hint for fact in found.missing if fact.hint), None)
+    return Failure(kind="verify", message=f"{device} took the change, but within {timeout_ms / 1000:g}s: {facts}", hint=hint)

@@ -18,13 +18,14 @@ _HOST = click.Choice([host.name for host in SUBSCRIBERS])
 _NEXT = """\
 The lab is running: headend sends {groups} at {rate} datagrams a second each.
 
-  igmpconf plan  -d lab -f examples/home.yaml      what would change on the router
-  igmpconf apply -d lab -f examples/home.yaml      change it, over SSH
-  igmpconf lab join h1 {group}                   a subscriber joins
-  igmpconf lab watch                               datagrams, host by host
-  igmpconf show groups -d lab                      what the router knows
-  igmpconf lab exec h2 -- cat /proc/net/igmp       any command on any node: {nodes}
-  igmpconf lab down                                the end
+  igmpconf plan -f examples/home.yaml           what would change on the router
+  igmpconf apply -f examples/home.yaml          change it, over SSH
+  igmpconf lab join h1 {group}                a subscriber joins
+  igmpconf lab watch                            datagrams, host by host
+  igmpconf show groups                          what the router knows
+  igmpconf lab exec h2 -- cat /proc/net/igmp    any command on any node: {nodes}
+  igmpconf lab kill                             kill -9 the router's engine
+  igmpconf lab down                             the end
 """
 
 
@@ -74,6 +75,12 @@ def join(host: str, group: str, source: str | None) -> None:
 def leave(host: str, group: str, source: str | None) -> None:
     """Let HOST leave GROUP."""
     Lab.at(home_directory()).leave(host, group, source=source)
+
+
+@lab.command(name="kill")
+def kill_engine() -> None:
+    """Kill -9 the router's engine; its keeper starts it again, and no stream notices."""
+    click.echo(f"killed the engine, process {Lab.at(home_directory()).kill_engine()} of the lab", err=True)
 
 
 @lab.command()

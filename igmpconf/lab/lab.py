@@ -123,7 +123,7 @@ class Lab:
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)  # its child is process 1 of the lab and dies with it
             time.sleep(0.01)
-        for left_over in ("control.sock", "agent.sock", "lab.pid"):
+        for left_over in ("control.sock", "agent.sock", "lab.pid", "inventory.yaml"):
             (self.home / left_over).unlink(missing_ok=True)
 
     # --- streams and memberships
@@ -153,12 +153,27 @@ class Lab:
     def agent_runs(self) -> bool:
         return bool(self._ask(op="status")["agent"])
 
-    def restart_agent(self) -> None:
-        """Stop the router's agent, keeper and all, with SIGTERM and start it again."""
-        self._ask(op="agent", run=True)
+    def start_agent(self) -> None:
+        """Start the router's agent; one that runs is stopped first, politely, so its memberships and routes go."""
+        self._ask(op="agent", action="start")
 
     def stop_agent(self) -> None:
-        self._ask(op="agent", run=False)
+        self._ask(op="agent", action="stop")
+
+    def kill_engine(self) -> int:
+        """kill -9 the agent's engine, which its keeper starts again; return the pid it had (inside the lab)."""
+        return int(self._ask(op="agent", action="kill"))
+
+    def renew_engine(self) -> int:
+        """Have the keeper exchange the engine for a new one, as an upgrade does (SIGHUP); return the old pid."""
+        return int(self._ask(op="agent", action="renew"))
+
+    def engine_pid(self) -> int | None:
+        """The engine's process inside the lab, or None while there is none."""
+        try:
+            return int((self.home / "agent" / "engine.pid").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
 
     def fork(self, node: str, inside: Callable[[], int]) -> int:
         """Fork a process into `node`'s namespaces, where `inside` runs and gives its exit code; return its pid.

@@ -69,7 +69,8 @@ class Supervisor:
         while self._running:
             for key, _ in self._selector.select():
                 key.data()
-        (self._home / "control.sock").unlink(missing_ok=True)
+        for name in ("control.sock", "inventory.yaml"):  # the commands take the inventory for the sign of a running lab
+            (self._home / name).unlink(missing_ok=True)
 
     def ask(self, node: str, **request: Any) -> Any:
         """One request to a node, and its answer.  Raises LabError."""
@@ -140,6 +141,25 @@ class Supervisor:
             time.sleep(0.02)
             self._reap()
 
+    def _drive_agent(self, action: str) -> int | None:
+        """Start or stop the agent, have its keeper exchange the engine ("renew"), or kill the engine and tell its pid."""
+        if self._ssh_fd is None:
+            raise LabError("this lab was built without an agent")
+        if action in ("stop", "start"):
+            self._stop_agent()
+            if action == "start":
+                self._start_agent()
+            return None
+        try:
+            engine = int((self._home / "agent" / "engine.pid").read_text(encoding="ascii"))
+            if action == "kill":
+                os.kill(engine, signal.SIGKILL)
+            elif self._agent_pid is not None:
+                os.kill(self._agent_pid, signal.SIGHUP)
+        except (OSError, ValueError):
+            raise LabError("the router's engine is not running", hint=f"see {self._home / 'agent.log'}") from None
+        return engine
+
     def _reap(self, wakeup: socket.socket | None = None) -> None:
         """Collect children, adopted ones too: process 1 has that duty."""
         if wakeup is not None:
@@ -199,12 +219,7 @@ class Supervisor:
                 fds.append(os.open(f"/proc/{self._pids[node]}/ns/net", os.O_RDONLY))
                 return None
             case "agent":
-                self._stop_agent()
-                if arguments["run"]:
-                    if self._ssh_fd is None:
-                        raise LabError("this lab was built without an agent")
-                    self._start_agent()
-                return None
+                return self._drive_agent(arguments["action"])
             case _:
                 return self.ask(node, op=op, **arguments)
 

@@ -1,0 +1,110 @@
+"""`make bench`: igmpconf and Debian's igmpproxy, one after the other on the same router, measured alike.
+
+python -m bench [--joins N] [--only joins,loss,apply] [--json PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import peer
+from bench.joins import joins
+from bench.loss import RATE_PER_S, lost
+from bench.ours import Igmpconf
+from bench.probe import Join
+from igmpconf.lab.lab import Lab
+
+Contender = Igmpconf | peer.IgmpProxy
+Row = dict[str, object]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description="igmpconf beside Debian's igmpproxy, in the same namespaces")
+    parser.add_argument("--joins", type=int, default=100, help="joins per IGMP version (default 100)")
+    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply")
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    options = parser.parse_args()
+    wanted = set(options.only.split(","))
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="igmpconf-bench-") as home:
+        lab = Lab.up(Path(home), tied=True)
+        try:
+            if wanted & {"joins", "loss"}:
+                rows += _against_peer(lab, wanted, options.joins)
+            if "apply" in wanted:
+                from bench.apply import apply_rows  # noqa: PLC0415 (needs OpenSSH, which the rest does not)
+
+                rows += apply_rows(lab)
+        finally:
+            lab.down()
+    _print(rows)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
+    contenders: list[Callable[[Lab], Contender]] = [Igmpconf]
+    if peer.program() is None:
+        _say("igmpproxy is not installed (apt install igmpproxy): igmpconf is measured alone")
+    else:
+        contenders.append(peer.IgmpProxy)
+    found: dict[str, dict[str, tuple[float | None, str]]] = {}
+    for contender in contenders:
+        proxy = contender(lab)
+        try:
+            if "joins" in wanted:
+                for version in (3, 2):
+                    _say(f"{proxy.name}: {count} joins with IGMPv{version}")
+                    for name, value in _latencies(joins(lab, host="h1", version=version, count=count), version).items():
+                        found.setdefault(name, {})[proxy.name] = (value, "ms")
+            if "loss" in wanted:
+                for name, event in (("kill -9", proxy.kill), ("restart", proxy.restart), ("change of another interface", proxy.change_elsewhere)):
+                    _say(f"{proxy.name}: {name} under a stream of {RATE_PER_S}/s")
+                    found.setdefault(f"datagrams lost, {name}", {})[proxy.name] = (lost(lab, event), "")
+        finally:
+            proxy.stop()
+    return [{"measure": name} | {who: value for who, (value, _) in values.items()} | {"unit": next(iter(values.values()))[1]} for name, values in found.items()]
+
+
+def _latencies(found: Sequence[Join], version: int) -> dict[str, float | None]:
+    """Median and 99th percentile in milliseconds; joins that got nothing count as their own line."""
+    result: dict[str, float | None] = {}
+    for what, times in (
+        ("report to first datagram", [None if join.stream_ns is None else join.stream_ns - join.sent_ns for join in found]),
+        ("join to report upstream", [None if join.report_ns is None else join.report_ns - join.sent_ns for join in found]),
+    ):
+        seen = sorted(time / 1e6 for time in times if time is not None)
+        result[f"{what}, v{version}, median"] = statistics.median(seen) if seen else None
+        result[f"{what}, v{version}, p99"] = statistics.quantiles(seen, n=100)[98] if len(seen) > 1 else None
+        result[f"{what}, v{version}, never"] = float(len(times) - len(seen))
+    return result
+
+
+def _print(rows: Sequence[Row]) -> None:
+    names = ("igmpconf", "igmpproxy")
+    print(f"\n{'':52}{names[0]:>14}{names[1]:>14}{'ratio':>10}")
+    for row in rows:
+        ours, theirs = (row.get(name) for name in names)
+        ratio = f"{ours / theirs:.2f}" if isinstance(ours, int | float) and isinstance(theirs, int | float) and theirs else "-"
+        print(f"{row['measure']:52}{_number(ours, row['unit']):>14}{_number(theirs, row['unit']):>14}{ratio:>10}")
+
+
+def _number(value: object, unit: object) -> str:
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.3f} {unit}" if unit else f"{value:g}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""From a host's report to the first datagram, and to the router's own report upstream."""
+
+from __future__ import annotations
+
+import time
+
+from bench.probe import Join, joiner, upstream_listener
+from igmpconf.lab.lab import Lab
+
+RATE_PER_S = 2_000  # of the stream that waits at the router: half a millisecond is what the measure can tell apart
+_ARRIVED = 100  # datagrams sent before the join: the stream is there, and whatever upcall it causes is over
+
+
+def joins(lab: Lab, *, host: str, version: int, count: int) -> list[Join]:
+    """`count` joins of as many groups, one after the other, each while its stream already reaches the router."""
+    probe, listener = joiner(lab, host), upstream_listener(lab)
+    found = []
+    try:
+        for number in range(count):
+            group = f"239.{100 + version}.{number // 250}.{number % 250 + 1}"
+            lab.send(group, rate_per_s=RATE_PER_S)
+            while lab.sent()[group] < _ARRIVED:
+                time.sleep(0.005)
+            joined = probe.ask(op="join", group=group, version=version)
+            lab.send(group, rate_per_s=0)
+            sent_ns = joined["sent_ns"]
+            assert sent_ns is not None
+            heard = listener.ask(group=group, after_ns=sent_ns)
+            probe.ask(op="leave", group=group, version=version)
+            found.append(Join(group=group, sent_ns=sent_ns, stream_ns=joined["stream_ns"], report_ns=heard["report_ns"]))
+    finally:
+        probe.close()
+        listener.close()
+    return found

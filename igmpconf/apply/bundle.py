@@ -1,0 +1,56 @@
+"""The agent as one file: what a device needs of this package, and pyroute2, in an executable zip archive.
+
+    python -m igmpconf.apply.bundle igmpconf-agent.pyz
+
+A device needs Python 3.11 and nothing else.  pyroute2 is taken from the Python that builds, so that what was tested
+is what is shipped, and building needs no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import shutil
+import sys
+import tempfile
+import zipapp
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+_ROOMS = ("agent", "engine", "linux", "model", "netconf", "observe", "schema")
+_MODULES = ("__init__.py", "errors.py", "ids.py", "machine.py", "runtime.py", "xmltext.py")
+# What of these rooms only the controller or the lab uses; tests/architecture/test_layers.py sees to that.
+NOT_ON_DEVICE = ("agent/ssh.py", "netconf/client.py", "netconf/sshclient.py", "netconf/target.py", "schema/jsonschema.py", "schema/load.py")
+_MAIN = "import sys\nfrom igmpconf.agent.main import main\nsys.exit(main())\n"
+
+
+def build(target: Path) -> None:
+    """Write the archive to `target`, executable, for any `python3` on the device's path."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        ours = root / "igmpconf"
+        for room in _ROOMS:
+            shutil.copytree(_PACKAGE / room, ours / room, ignore=shutil.ignore_patterns("__pycache__"))
+        for module in _MODULES:
+            shutil.copy(_PACKAGE / module, ours / module)
+        for name in NOT_ON_DEVICE:
+            (ours / name).unlink(missing_ok=True)
+        for file in importlib.metadata.files("pyroute2") or ():
+            if file.parts[0] in ("pyroute2", "pr2modules") and file.suffix != ".pyc":
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.locate(), root / file)
+        (root / "__main__.py").write_text(_MAIN, encoding="ascii")
+        zipapp.create_archive(root, target, interpreter="/usr/bin/env python3", compressed=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="igmpconf.apply.bundle", description="Build the agent as one file.")
+    parser.add_argument("target", type=Path)
+    target: Path = parser.parse_args().target
+    build(target)
+    sys.stderr.write(f"{target}: {target.stat().st_size // 1024} KiB\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

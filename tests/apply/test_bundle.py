@@ -1,0 +1,56 @@
+"""The agent as one file runs where there is a Python and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from igmpconf.apply.bundle import NOT_ON_DEVICE, build
+from tests.architecture.test_layers import CONTROLLER_FILES
+
+BARE = [sys.executable, "-I", "-S"]  # no site-packages, no environment, not the current directory
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+import igmpconf
+for module in pkgutil.walk_packages(igmpconf.__path__, "igmpconf."):
+    importlib.import_module(module.name)
+    print(module.name)
+assert igmpconf.__file__.startswith(sys.argv[1]), igmpconf.__file__
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("bundle") / "igmpconf-agent.pyz"
+    build(target)
+    return target
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*BARE, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_it_answers_without_anything_installed(archive: Path) -> None:
+    done = run(archive, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "netconf" in done.stdout
+
+
+def test_every_module_in_it_finds_all_it_imports(archive: Path) -> None:
+    done = run("-c", IMPORT_ALL, archive)
+    assert done.returncode == 0, done.stderr
+    assert {"igmpconf.agent.main", "igmpconf.engine.listeners", "igmpconf.linux.mroute"} <= set(done.stdout.split())
+
+
+def test_it_is_executable_and_holds_nothing_of_the_controller(archive: Path) -> None:
+    assert archive.stat().st_mode & 0o111
+    assert not {"igmpconf.cli", "igmpconf.apply", "igmpconf.netconf.client"} & set(run("-c", IMPORT_ALL, archive).stdout.split())
+
+
+def test_both_places_that_say_what_is_on_no_device_agree() -> None:
+    assert set(NOT_ON_DEVICE) == CONTROLLER_FILES | {"agent/ssh.py"}

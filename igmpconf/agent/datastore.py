@@ -253,7 +253,7 @@ class Datastore:
         error = self._refusal_to_commit(event)
         if error is not None:
             return [Reply(event.token, error)]
-        before, wanted = self._running, self.candidate
+        before, wanted = self._running, event.candidate
         is_in_force = wanted == before and self._due != "start"
         if is_in_force and self._deadline is None and not event.is_confirmed:
             return [Reply(event.token)]  # changes nothing, so it is not an event either
@@ -291,6 +291,8 @@ class Datastore:
                 return error
         if self._due is not None and self._due != "start":
             return RpcError("protocol", "in-use", message="the last confirmed commit is being rolled back; the kernel refused it so far, it is tried again")
+        if event.candidate != self.candidate:
+            return RpcError("protocol", "in-use", message="candidate was changed while it was being committed; repeat it")
         token = self._deadline.commit.persist_id if self._deadline is not None else None
         if event.persist_id is not None and event.persist_id != token:
             waiting = "another persist id waits" if token is not None else "no persistent confirmed commit waits"

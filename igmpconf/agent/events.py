@@ -51,6 +51,7 @@ class DiscardAsked(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitAsked(Request):
+    candidate: DeviceConfig  # what was found to be valid; another one by then is not committed
     user: str | None = None
     is_confirmed: bool = False
     confirm_timeout_s: int = DEFAULT_CONFIRM_TIMEOUT_S

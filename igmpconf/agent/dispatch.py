@@ -1,0 +1,414 @@
+"""What each operation of NETCONF means here: from an `<rpc>`'s element to the content of its reply.
+
+Parameters are checked in full before anything happens; unknown ones are errors, never ignored (RFC 6241 appendix A).
+Reading and writing of data is `schema/`'s, transactions are `datastore.py`'s; this file connects the two.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import get_args
+from xml.etree.ElementTree import Element
+
+from igmpconf.agent import monitoring
+from igmpconf.agent.access import User
+from igmpconf.agent.complaints import data_error, semantic_errors
+from igmpconf.agent.events import (
+    CancelAsked,
+    CandidateEdited,
+    CommitAsked,
+    DiscardAsked,
+    LockAsked,
+    Question,
+    Target,
+    UnlockAsked,
+)
+from igmpconf.agent.image import CommitRecord
+from igmpconf.agent.modules import OUR_NETCONF, OURS, modules
+from igmpconf.agent.parameters import (
+    DEFAULTS_MODES,
+    WITH_DEFAULTS,
+    confirm_timeout_s,
+    datastore,
+    defaults_mode,
+    inline,
+    may_select,
+    needed,
+    parameters,
+    persist,
+    remark,
+    subtree,
+    unknown_operation,
+    word,
+)
+from igmpconf.agent.ports import EnginePort
+from igmpconf.agent.sessions import Sessions
+from igmpconf.agent.store import Store
+from igmpconf.ids import SessionId
+from igmpconf.model.canon import digest
+from igmpconf.model.config import DeviceConfig
+from igmpconf.model.state import AgentState, CommitRow, DeviceState
+from igmpconf.netconf.filter import filtered
+from igmpconf.netconf.messages import (
+    BASE,
+    BASE_1_0,
+    BASE_1_1,
+    Rpc,
+    RpcError,
+    RpcRefused,
+    data,
+    invalid_value,
+    not_supported,
+    ok,
+    text_of,
+)
+from igmpconf.schema.edit import DefaultOperation, edited
+from igmpconf.schema.semantic import check
+from igmpconf.schema.xml import DataError, config_to_xml, state_to_xml, xml_to_config
+
+_DEFAULT_OPERATIONS: tuple[DefaultOperation, ...] = get_args(DefaultOperation)
+_STANDARD = "urn:ietf:params:netconf:capability"
+
+
+def capabilities() -> tuple[str, ...]:
+    """What the hello says; each line is something that works."""
+    return (
+        BASE_1_0,
+        BASE_1_1,
+        f"{_STANDARD}:candidate:1.0",
+        f"{_STANDARD}:confirmed-commit:1.0",
+        f"{_STANDARD}:confirmed-commit:1.1",
+        f"{_STANDARD}:validate:1.0",
+        f"{_STANDARD}:validate:1.1",
+        f"{_STANDARD}:rollback-on-error:1.0",
+        f"{_STANDARD}:with-defaults:1.0?basic-mode=explicit&also-supported={','.join(DEFAULTS_MODES[1:])}",
+        monitoring.CAPABILITY,
+        *(module.capability for module in modules()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One rpc on its way: who asks for what."""
+
+    session: SessionId
+    user: User
+    operation: Element
+
+
+Handler = Callable[[_Call], Awaitable[list[Element]]]
+
+
+class Dispatcher:
+    """`answer` is the whole of it."""
+
+    def __init__(self, store: Store, engine: EnginePort, sessions: Sessions) -> None:
+        self._store = store
+        self._engine = engine
+        self._sessions = sessions
+        self._started_ms = store.now_ms()
+        self._locked_at: dict[tuple[Target, SessionId], str] = {}
+        self._digest: tuple[DeviceConfig, str] | None = None
+        reads: dict[str, Handler] = {
+            f"{{{BASE}}}get": self._get,
+            f"{{{BASE}}}get-config": self._get_config,
+            f"{{{BASE}}}validate": self._validate,
+            f"{{{monitoring.NAMESPACE}}}get-schema": self._get_schema,
+            f"{{{OURS}}}get-commit": self._get_commit,
+        }
+        writes: dict[str, Handler] = {
+            f"{{{BASE}}}edit-config": self._edit_config,
+            f"{{{BASE}}}copy-config": self._copy_config,
+            f"{{{BASE}}}delete-config": self._delete_config,
+            f"{{{BASE}}}lock": self._lock,
+            f"{{{BASE}}}unlock": self._unlock,
+            f"{{{BASE}}}discard-changes": self._discard_changes,
+            f"{{{BASE}}}commit": self._commit,
+            f"{{{BASE}}}cancel-commit": self._cancel_commit,
+            f"{{{BASE}}}kill-session": self._kill_session,
+        }
+        self._reads, self._writes = reads, writes
+
+    async def answer(self, session: SessionId, user: User, rpc: Rpc) -> list[Element]:
+        """The content of the reply.  Raises RpcRefused."""
+        call = _Call(session, user, rpc.operation)
+        tag = rpc.operation.tag
+        handler = self._reads.get(tag)
+        if handler is None:
+            handler = self._writes.get(tag)
+            if handler is None:
+                raise unknown_operation(rpc.operation)
+            if not user.may_write:
+                raise RpcRefused(
+                    RpcError("protocol", "access-denied", message=f"{user.name} may only read; root and members of the group igmpconf may change things")
+                )
+        try:
+            return await handler(call)
+        except DataError as error:
+            raise RpcRefused(data_error(error)) from None
+
+    # reading
+
+    async def _get(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
+        wanted = subtree(given.get(f"{{{BASE}}}filter"))
+        found = config_to_xml(self._store.machine.running, with_defaults=defaults_mode(given))
+        if may_select(wanted, "state"):
+            found += _as_list(state_to_xml(self._state()))
+        if may_select(wanted, "netconf-state"):
+            found.append(self._netconf_state())
+        return data(found if wanted is None else filtered(found, wanted))
+
+    async def _get_config(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{BASE}}}source", f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
+        source = datastore(needed(given, "source", call.operation))
+        wanted = subtree(given.get(f"{{{BASE}}}filter"))
+        found = config_to_xml(self._config_of(source), with_defaults=defaults_mode(given))
+        return data(found if wanted is None else filtered(found, wanted))
+
+    async def _get_schema(self, call: _Call) -> list[Element]:
+        here = monitoring.NAMESPACE
+        given = parameters(call.operation, *(f"{{{here}}}{name}" for name in ("identifier", "version", "format")))
+        name = text_of(needed(given, "identifier", call.operation, here))
+        revision, language = given.get(f"{{{here}}}version"), given.get(f"{{{here}}}format")
+        if language is not None and text_of(language).rpartition(":")[2] != "yang":  # an identityref, with or without prefix
+            raise invalid_value(f"schemas are served as yang, not as {text_of(language)}")
+        found = [module for module in modules() if module.name == name]
+        if revision is not None and text_of(revision):
+            found = [module for module in found if module.revision == text_of(revision)]
+        if not found:
+            listed = ", ".join(f"{module.name}@{module.revision}" for module in modules())
+            raise invalid_value(f"no schema {name}; there are {listed}")
+        answer = Element(f"{{{here}}}data")
+        answer.text = found[0].text
+        return [answer]
+
+    async def _get_commit(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{OURS}}}number")
+        number = text_of(needed(given, "number", call.operation, OURS))
+        found = [record for record in self._store.machine.history if str(record.number) == number]
+        if not found:
+            numbers = [record.number for record in self._store.machine.history]
+            kept = f"the history holds {numbers[0]}..{numbers[-1]}" if numbers else "the history is empty"
+            raise RpcRefused(RpcError("application", "data-missing", message=f"no commit {number}; {kept}"))
+        if found[0].config is None:
+            raise RpcRefused(RpcError("application", "operation-failed", message=f"the configuration of commit {number} was damaged on the disk"))
+        answer = Element(f"{{{OURS}}}config")
+        answer.extend(config_to_xml(found[0].config, with_defaults="explicit"))
+        return [answer]
+
+    def _state(self) -> DeviceState:
+        machine = self._store.machine
+        now_ms = self._store.now_ms()
+        pending = machine.pending(now_ms)
+        snapshot = self._engine.snapshot()
+        agent = replace(
+            snapshot.agent or AgentState(pid=os.getpid(), uptime_s=(now_ms - self._started_ms) // 1000),
+            version=_version(),
+            running_digest=self._running_digest(),
+            pending_persist_id=pending[0] if pending is not None else None,
+            pending_s=pending[1] if pending is not None else None,
+        )
+        return replace(snapshot, agent=agent, history=tuple(_row(record) for record in machine.history))
+
+    def _running_digest(self) -> str:
+        running = self._store.machine.running
+        if self._digest is None or self._digest[0] is not running:
+            self._digest = (running, digest(running))
+        return self._digest[1]
+
+    def _netconf_state(self) -> Element:
+        held = {
+            target: (holder, self._locked_at[target, holder])
+            for target, holder in self._store.machine.locks.items()
+            if (target, holder) in self._locked_at  # else granted an instant ago, and not yet told to its holder
+        }
+        return monitoring.netconf_state(capabilities(), held, self._sessions)
+
+    def _config_of(self, target: Target) -> DeviceConfig:
+        return self._store.machine.running if target == "running" else self._store.machine.candidate
+
+    # editing
+
+    async def _edit_config(self, call: _Call) -> list[Element]:
+        names = ("target", "default-operation", "test-option", "error-option", "config", "url")
+        given = parameters(call.operation, *(f"{{{BASE}}}{name}" for name in names))
+        target = datastore(needed(given, "target", call.operation))
+        default_operation = word(given, "default-operation", _DEFAULT_OPERATIONS, "merge")
+        # RFC 7950 8.3.3 leaves constraints on the candidate to validate and commit; who asks for the test gets it at once.
+        test = word(given, "test-option", ("test-then-set", "set", "test-only"), "set")
+        on_error = word(given, "error-option", ("stop-on-error", "continue-on-error", "rollback-on-error"), "stop-on-error")
+        if f"{{{BASE}}}url" in given:
+            raise not_supported("configuration is not fetched from URLs; send it in <config>")
+        config = needed(given, "config", call.operation)
+        self._must_be_candidate(target)
+        self._must_be_writable(call)
+        base = self._store.machine.candidate
+        wanted, errors = _edited(base, config, default_operation, goes_on=on_error == "continue-on-error")
+        if test != "set":
+            errors += semantic_errors(check(wanted))
+            if errors:
+                raise RpcRefused(*errors)
+        if test != "test-only" and wanted != base:
+            await self._ask(CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted))
+        if errors:
+            raise RpcRefused(*errors)
+        return ok()
+
+    async def _copy_config(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{BASE}}}target", f"{{{BASE}}}source", f"{{{WITH_DEFAULTS}}}with-defaults")
+        target = datastore(needed(given, "target", call.operation))
+        source = needed(given, "source", call.operation)
+        config = inline(source)
+        if config is None and datastore(source) == target:
+            raise invalid_value(f"source and target are both {target}")
+        self._must_be_candidate(target)
+        self._must_be_writable(call)
+        wanted = xml_to_config(list(config)) if config is not None else self._config_of(datastore(source))
+        base = self._store.machine.candidate
+        await self._ask(CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted))
+        return ok()
+
+    async def _delete_config(self, call: _Call) -> list[Element]:
+        raise not_supported("there is no startup configuration, and running and candidate cannot be deleted")
+
+    async def _validate(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{BASE}}}source")
+        source = needed(given, "source", call.operation)
+        config = inline(source)
+        errors = semantic_errors(check(xml_to_config(list(config)) if config is not None else self._config_of(datastore(source))))
+        if errors:
+            raise RpcRefused(*errors)
+        return ok()
+
+    def _must_be_candidate(self, target: Target) -> None:
+        if target != "candidate":
+            raise not_supported(f"{target} is changed by <commit> only; edit the candidate")
+
+    def _must_be_writable(self, call: _Call) -> None:
+        """Told before the payload is looked at; the datastore checks again."""
+        error = self._store.machine.refusal_to_edit(call.session)
+        if error is not None:
+            raise RpcRefused(error)
+
+    # transactions
+
+    async def _lock(self, call: _Call) -> list[Element]:
+        target = self._only_target(call)
+        await self._ask(LockAsked(token=self._store.token(), session=call.session, target=target))
+        self._locked_at = {(place, holder): time for (place, holder), time in self._locked_at.items() if place != target}
+        self._locked_at[target, call.session] = now_text()
+        return ok()
+
+    async def _unlock(self, call: _Call) -> list[Element]:
+        target = self._only_target(call)
+        await self._ask(UnlockAsked(token=self._store.token(), session=call.session, target=target))
+        return ok()
+
+    async def _discard_changes(self, call: _Call) -> list[Element]:
+        parameters(call.operation)
+        await self._ask(DiscardAsked(token=self._store.token(), session=call.session))
+        return ok()
+
+    async def _commit(self, call: _Call) -> list[Element]:
+        names = ("confirmed", "confirm-timeout", "persist", "persist-id")
+        given = parameters(call.operation, *(f"{{{BASE}}}{name}" for name in names), f"{{{OUR_NETCONF}}}plan", f"{{{OUR_NETCONF}}}comment")
+        timeout_s = confirm_timeout_s(given.get(f"{{{BASE}}}confirm-timeout"))
+        machine = self._store.machine
+        candidate = machine.candidate
+        if candidate != machine.running:
+            errors = semantic_errors(check(candidate))
+            if errors:
+                raise RpcRefused(*errors)
+        await self._ask(
+            CommitAsked(
+                token=self._store.token(),
+                session=call.session,
+                candidate=candidate,
+                user=call.user.name,
+                is_confirmed=f"{{{BASE}}}confirmed" in given,
+                confirm_timeout_s=timeout_s,
+                persist=persist(given, "persist"),
+                persist_id=persist(given, "persist-id"),
+                plan=remark(given, "plan"),
+                comment=remark(given, "comment"),
+            )
+        )
+        return ok()
+
+    async def _cancel_commit(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{BASE}}}persist-id")
+        token = self._store.token()
+        await self._ask(CancelAsked(token=token, session=call.session, user=call.user.name, persist_id=persist(given, "persist-id")))
+        return ok()
+
+    async def _kill_session(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, f"{{{BASE}}}session-id")
+        number = text_of(needed(given, "session-id", call.operation))
+        if not re.fullmatch(r"[0-9]{1,10}", number):
+            raise invalid_value(f"{number!r} is not a session-id")
+        if int(number) == call.session:
+            raise invalid_value("a session cannot kill itself; use <close-session>")
+        found = self._sessions.find(int(number))
+        if found is None:
+            raise invalid_value(f"there is no session {number}")
+        found.kill(f"killed by session {call.session} of {call.user.name}")
+        return ok()
+
+    def _only_target(self, call: _Call) -> Target:
+        given = parameters(call.operation, f"{{{BASE}}}target")
+        return datastore(needed(given, "target", call.operation))
+
+    async def _ask(self, question: Question) -> None:
+        error = await self._store.ask(question)
+        if error is not None:
+            raise RpcRefused(error)
+
+
+def now_text() -> str:
+    """Now, as RFC 3339 in UTC with seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _edited(base: DeviceConfig, config: Element, default_operation: DefaultOperation, *, goes_on: bool) -> tuple[DeviceConfig, tuple[RpcError, ...]]:
+    """`base` after the edit, and what was wrong; all or nothing, or (continue-on-error) each top-level node for itself."""
+    if not goes_on or len(config) < 2 or default_operation == "replace":
+        return edited(base, config, default_operation), ()
+    errors = []
+    for child in config:
+        part = Element(config.tag, dict(config.attrib))
+        part.append(child)
+        try:
+            base = edited(base, part, default_operation)
+        except DataError as error:
+            errors.append(data_error(error))
+    return base, tuple(errors)
+
+
+def _as_list(found: Element | Sequence[Element]) -> list[Element]:
+    return [found] if isinstance(found, Element) else list(found)
+
+
+def _row(record: CommitRecord) -> CommitRow:
+    return CommitRow(
+        number=record.number,
+        time=record.time or "not recorded",  # only while the disk refuses to take it
+        user=record.user,
+        plan=record.plan,
+        comment=record.comment,
+        digest=record.digest,
+        event=record.event,
+        diff=record.diff[:1_000_000],  # the range of the leaf
+    )
+
+
+def _version() -> str:
+    try:
+        return version("igmpconf")
+    except PackageNotFoundError:  # inside the one-file program
+        return "unpackaged"

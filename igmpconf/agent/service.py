@@ -1,0 +1,84 @@
+"""The transaction side of the agent, put together: journal, datastore, operations, sessions, doors.
+
+Order of start: the state directory is locked and read, the running configuration put in force (undoing what waited),
+and only then is a door opened.  Stopping undoes nothing: that is the next start's work.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from igmpconf.agent.dispatch import Dispatcher
+from igmpconf.agent.journal import Journal
+from igmpconf.agent.ports import EnginePort
+from igmpconf.agent.server import Server, listening_socket
+from igmpconf.agent.sessions import Sessions
+from igmpconf.agent.sshoptions import SshOptions
+from igmpconf.agent.store import Store
+
+if TYPE_CHECKING:
+    from igmpconf.agent.ssh import SshDoor
+
+_log = logging.getLogger("igmpconf.agent.service")
+
+__all__ = ["NetconfService", "SshOptions", "start_netconf"]
+
+
+class NetconfService:
+    """What `start_netconf` started; `ssh_address` is where the embedded SSH server listens, if it does."""
+
+    def __init__(self, journal: Journal, store: Store, server: Server, socket_path: Path, ssh: SshDoor | None) -> None:
+        self._journal = journal
+        self._store = store
+        self._server = server
+        self._ssh = ssh
+        self.socket_path = socket_path
+
+    @property
+    def ssh_address(self) -> tuple[str, int] | None:
+        return self._ssh.address if self._ssh is not None else None
+
+    async def close(self) -> None:
+        """Close the doors, end the sessions, finish the transaction that runs, give the state directory back."""
+        if self._ssh is not None:
+            self._ssh.close()
+        self._store.refuse()
+        await self._server.close()
+        await self._store.close()
+        self._journal.close()
+        _remove(self.socket_path)
+
+
+async def start_netconf(engine: EnginePort, *, state_dir: Path, socket_path: Path, ssh: SshOptions | None = None) -> NetconfService:
+    """Serve NETCONF until `close`.  Raises IgmpconfError when the state directory, the socket or the SSH options are not usable."""
+    journal = Journal(state_dir)
+    for finding in journal.findings:
+        _log.warning("journal %s", finding)
+    store = Store(journal, engine)
+    try:
+        await store.start()
+        sessions = Sessions()
+        server = Server(store, Dispatcher(store, engine, sessions), sessions)
+        listening = listening_socket(socket_path)
+        door = None
+        if ssh is not None:
+            from igmpconf.agent.ssh import open_door  # noqa: PLC0415 - paramiko is there in the lab only
+
+            try:
+                door = open_door(ssh, server.serve)
+            except BaseException:
+                listening.close()
+                _remove(socket_path)
+                raise
+        server.listen(listening)
+    except BaseException:
+        await store.close()
+        journal.close()
+        raise
+    return NetconfService(journal, store, server, socket_path, door)
+
+
+def _remove(socket_path: Path) -> None:
+    socket_path.unlink(missing_ok=True)

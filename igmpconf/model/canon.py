@@ -142,7 +142,7 @@ def canonical(model: M) -> M:
         value = getattr(model, n.attr)
         if n.kind == "container" and value is not None:
             inner = canonical(value)
-            wanted: Any = None if inner == n.cls() else inner
+            wanted: Any = None if all(getattr(inner, one.attr) in (None, ()) for one in nodes(n.cls)) else inner
         elif n.kind == "list":
             wanted = tuple(canonical(entry) for entry in value)
             if n.key:

@@ -296,6 +296,17 @@ class SourceAddress(IpAddress):
 
 
 @dataclass(frozen=True, slots=True)
+class GroupOrAny(GroupAddress):
+    """A multicast group, or `*` for every group: the (*,*) entry of the forwarding cache."""
+
+    def described(self) -> str:
+        return "a multicast group address, or '*' for any"
+
+    def parse(self, raw: object) -> Any:
+        return ANY_SOURCE if raw == ANY_SOURCE else GroupAddress.parse(self, raw)
+
+
+@dataclass(frozen=True, slots=True)
 class IpPrefix(LeafType):
     """A prefix; host bits are refused with the corrected prefix as hint; a bare address is its own /32 or /128."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igmpconf.model.leaf import Address, Bool, Enum, Integer, IpAddress, SourceAddress, Text, container, keyed_list, leaf, leaf_list
+from igmpconf.model.leaf import Address, Bool, Enum, GroupOrAny, Integer, IpAddress, SourceAddress, Text, container, keyed_list, leaf, leaf_list
 
 _COUNT = Integer(0, 2**64 - 1)
 _SECONDS = Integer(0, 2**32 - 1)
@@ -45,7 +45,7 @@ class MfcRow:
 
     instance: str = leaf(_WORD, "proxy instance", required=True)
     source: Address | str = leaf(SourceAddress(), "sender, '*' for any", required=True)
-    group: Address | str = leaf(SourceAddress(), "destination, '*' for any", required=True)
+    group: Address | str = leaf(GroupOrAny(), "destination, '*' for any", required=True)
     upstream: str | None = leaf(_WORD, "interface it arrives on")
     downstreams: tuple[str, ...] = leaf_list(_WORD, "interfaces it leaves by")
     packets: int | None = leaf(_COUNT, "datagrams forwarded")

@@ -17,6 +17,7 @@ from igmpconf.model.leaf import (
     Duration,
     Enum,
     GroupAddress,
+    GroupOrAny,
     Integer,
     IpAddress,
     IpPrefix,
@@ -61,6 +62,7 @@ _TYPEDEFS = (
     ),
     ("ip-address", _ADDRESS, "An IPv4 or IPv6 address without zone."),
     ("group-address", _ADDRESS, "A multicast group address, in 224.0.0.0/4 or ff00::/8."),
+    ("group-or-any", rf"\*|{_ADDRESS}", "A multicast group address, or * for every group."),
     ("source-address", rf"\*|{_ADDRESS}", "A unicast source address, or * for any source."),
     ("ip-prefix", rf"({_ADDRESS})(/[0-9]{{1,3}})?", "An IPv4 or IPv6 prefix without host bits; an address alone is its own /32 or /128."),
 )
@@ -102,7 +104,7 @@ _COMMIT_LEAVES = (
     (
         "plan",
         "1..255",
-        "Identity of the plan that is applied.  When it is the plan of the last commit, and nothing changed since, the operation succeeds without doing anything.",
+        "Identity of the plan that is applied.  When it is that of the last commit, and nothing changed since, the operation succeeds without doing anything.",
     ),
     ("comment", "0..255", "What the change is for."),
 )
@@ -192,6 +194,7 @@ def _sentence(text: str) -> str:
 def _type(out: _Printer, kind: LeafType) -> None:
     named = {
         GroupAddress: "group-address",
+        GroupOrAny: "group-or-any",
         SourceAddress: "source-address",
         IpAddress: "ip-address",
         IpPrefix: "ip-prefix",

@@ -49,7 +49,7 @@ def _node(n: Node) -> st.SearchStrategy[Any]:
 
 
 def model(cls: Any) -> st.SearchStrategy[Any]:
-    return st.builds(lambda **values: cls(**values), **{n.attr: _node(n) for n in nodes(cls)})
+    return st.builds(cls, **{n.attr: _node(n) for n in nodes(cls)})
 
 
 def device_configs() -> st.SearchStrategy[DeviceConfig]:

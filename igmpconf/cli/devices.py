@@ -1,0 +1,143 @@
+"""Which devices a command speaks to, and what is wanted of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from igmpconf.apply.executor import MAX_SESSIONS
+from igmpconf.apply.journal import state_home
+from igmpconf.errors import IgmpconfError, InputError
+from igmpconf.inventory.fleet import Fleet, Host, load
+from igmpconf.netconf.target import Target, UnixTarget, parse_target
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+DEFAULT_INVENTORY = Path("inventory")
+LAB = "lab"  # the router of the running lab
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device to speak to, and its place in the inventory if it has one."""
+
+    target: Target
+    host: Host | None = None
+
+    @property
+    def name(self) -> str:
+        """How messages and plans call it."""
+        return self.target.device
+
+
+def device_options(command: F) -> F:
+    """Add -d, -l and -i."""
+    for option in (
+        click.option("-i", "--inventory", type=click.Path(path_type=Path), help="Ansible YAML inventory, a file or a directory.  [default: ./inventory]"),
+        click.option("-l", "--limit", metavar="PATTERN", help="Hosts of the inventory: names, groups, globs, `!not`, `&also`."),
+        click.option("-d", "--device", metavar="DEVICE", help="One device: a host name, ssh://user@host:port, unix:PATH, or local."),
+    ):
+        command = option(command)
+    return command
+
+
+def talk(text: str) -> None:
+    """Say something to the person, not to the pipe."""
+    click.echo(text, err=True)
+
+
+def colour(text: str, name: str) -> str:
+    """Colour on a terminal only; NO_COLOR (no-color.org) is obeyed."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return click.style(text, fg=name)
+
+
+def lab_inventory() -> Path | None:
+    """The inventory of a running lab, which `igmpconf lab up` leaves for us."""
+    path = state_home() / "lab" / "inventory.yaml"
+    return path if path.is_file() else None
+
+
+def chosen(device: str | None, limit: str | None, inventory: Path | None, *, needs_files: bool = False) -> tuple[Device, ...]:
+    """The devices that the options name, or the default: $IGMPCONF_DEVICE, -i, the running lab, ./inventory, local.
+
+    `needs_files`: the desired state must come from the inventory, so a lab is no default.  Raises InputError, UsageError.
+    """
+    if device is not None and limit is not None:
+        raise click.UsageError("-d and -l exclude each other")
+    if device is None and limit is None and (named := os.environ.get("IGMPCONF_DEVICE")):
+        talk(f"device: {named} (IGMPCONF_DEVICE)")
+        device = named
+    if device is not None:
+        return (named_device(device, inventory),)
+    if limit is not None or inventory is not None:
+        return tuple(Device(host.target(), host) for host in fleet(inventory).select(limit))
+    lab = lab_inventory()
+    if lab is not None and not needs_files:
+        found = tuple(Device(host.target(), host) for host in load(lab).select(None))
+        talk(f"device: {', '.join(one.name for one in found)} of the running lab (-d chooses another)")
+        return found
+    if DEFAULT_INVENTORY.exists():
+        found = tuple(Device(host.target(), host) for host in load(DEFAULT_INVENTORY).select(None))
+        talk(f"devices: the {len(found)} hosts of ./{DEFAULT_INVENTORY} (-d or -l chooses)")
+        return found
+    talk("device: local (-d chooses another)")
+    return (Device(UnixTarget(device="local")),)
+
+
+def named_device(text: str, inventory: Path | None) -> Device:
+    """The device that -d names: an address, or a host of the inventory or of the running lab.  Raises InputError."""
+    target = parse_target(text)
+    if target is not None:
+        return Device(target)
+    if text == LAB and inventory is None and (lab := lab_inventory()) is not None:
+        router = next(iter(load(lab).hosts.values()))
+        return Device(router.target(), router)
+    places: list[Path] = [inventory] if inventory is not None else [path for path in (lab_inventory(), DEFAULT_INVENTORY) if path is not None and path.exists()]
+    known: list[str] = []
+    for place in places:
+        found = load(place)
+        if text in found.hosts:
+            return Device(found.hosts[text].target(), found.hosts[text])
+        known += found.hosts
+    where = " or ".join(str(place) for place in places)
+    hint = (
+        f"known: {', '.join(known[:8])}; or write ssh://user@host:port, unix:PATH, local"
+        if known
+        else "write ssh://user@host:port, unix:PATH or local, or name an inventory with -i"
+    )
+    raise InputError(f"there is no device {text!r}" + (f" in {where}" if where else ""), hint=hint)
+
+
+def fleet(inventory: Path | None) -> Fleet:
+    """The inventory that is named, or the default one.  Raises InputError."""
+    if inventory is None and not DEFAULT_INVENTORY.exists():
+        lab = lab_inventory()
+        if lab is not None:
+            return load(lab)
+        raise InputError("there is no ./inventory here", hint="name one with -i, or a single device with -d")
+    return load(inventory or DEFAULT_INVENTORY)
+
+
+def for_each(devices: Sequence[Device], ask: Callable[[Device], T]) -> list[T | IgmpconfError]:
+    """Ask every device at once, bounded; an answer or an error for each, in order."""
+
+    def one(device: Device) -> T | IgmpconfError:
+        try:
+            return ask(device)
+        except IgmpconfError as error:
+            return error
+
+    if len(devices) == 1:
+        return [one(devices[0])]
+    with ThreadPoolExecutor(max_workers=min(MAX_SESSIONS, len(devices))) as pool:
+        return list(pool.map(one, devices))

@@ -1,0 +1,77 @@
+"""`igmpconf plan` and `igmpconf drift`: what would change, and whether anything has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from igmpconf.cli.desired import for_devices, make_plan
+from igmpconf.cli.devices import chosen, colour, device_options, talk
+from igmpconf.errors import IgmpconfError
+from igmpconf.plan import render
+from igmpconf.plan.plan import Plan, to_json
+
+CHANGES = 2
+
+files_option = click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="Desired state in YAML; several are merged in order.")
+
+
+def shown(plan: Plan, form: str) -> str:
+    """The plan in one of the output formats."""
+    match form:
+        case "json":
+            return to_json(plan)
+        case "markdown":
+            return render.markdown(plan)
+        case "junit":
+            return render.junit(plan)
+        case _:
+            return render.text(plan, paint=colour)
+
+
+@click.command()
+@files_option
+@device_options
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Save the plan; `igmpconf apply FILE` executes exactly it.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown", "junit"]), default="text", show_default=True)
+def plan(
+    *, files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, out: Path | None, form: str, detailed_exitcode: bool
+) -> int:
+    """Compare the desired state with what the devices run, and say what a change would do to live groups."""
+    devices = chosen(device, limit, inventory, needs_files=not files)
+    wanted = for_devices(devices, files)
+    made = make_plan(devices, [one.config for one in wanted])
+    click.echo(shown(made, form), nl=False)
+    if out is not None:
+        save(made, out)
+        talk(f"saved to {out}; `igmpconf apply {out}` executes exactly this plan")
+    return CHANGES if detailed_exitcode and not made.is_empty else 0
+
+
+def save(made: Plan, out: Path) -> None:
+    """Write the document.  Raises IgmpconfError."""
+    try:
+        out.write_text(to_json(made), encoding="utf-8")
+    except OSError as error:
+        raise IgmpconfError(f"the plan cannot be saved to {out}: {error.strerror}") from None
+
+
+@click.command()
+@files_option
+@device_options
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown", "junit"]), default="text", show_default=True)
+def drift(files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, form: str) -> int:
+    """Tell whether devices still are as wanted; exit with 2 when not, and say who changed what when."""
+    from igmpconf.cli.history import last_commits  # noqa: PLC0415 - only when something has drifted
+
+    devices = chosen(device, limit, inventory, needs_files=not files)
+    wanted = for_devices(devices, files)
+    made = make_plan(devices, [one.config for one in wanted])
+    click.echo(shown(made, form), nl=False)
+    drifted = [one for one in devices if any(p.device == one.name and p.changes for p in made.devices)]
+    for one in drifted:
+        for line in last_commits(one, 3):
+            talk(line)
+    return CHANGES if drifted else 0

@@ -69,9 +69,11 @@ class RouteFound:
 
 @dataclass(frozen=True, slots=True)
 class RoutesFound:
-    """The kernel's entries at start, told once, before the first packet: they are adopted, not flushed.
+    """The kernel's entries at start, told exactly once, possibly empty: they are adopted, not flushed.
 
-    What nobody has reported again after the startup queries were answered is removed.
+    Order at start: `ConfigReplaced`, `LinkChanged` for every link, `RoutesFound`, then packets.  Until it is told the
+    engine holds every route effect back, so no entry is cleared before it could be adopted.  What hosts have not
+    reported again within a query response interval is asked for once more and then removed.
     """
 
     routes: tuple[RouteFound, ...]

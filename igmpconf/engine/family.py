@@ -31,7 +31,8 @@ class Family:
     leave_version: int  # the first version whose hosts say that they leave: IGMP 2, MLD 1
     version_attr: str  # where InterfaceConfig keeps the configured version
     unspecified: bytes  # 0.0.0.0, ::
-    older_querier_ms: int  # OVQPI: silence of an older querier before the host side speaks the latest version again
+    older_querier_responses: int  # OVQPI is 2 * 125 s plus this many response times of the older query
+    specific_queries_age: bool  # an older version's specific query, too, says that the querier is old (RFC 3810 8.2.1)
     smallest_answer_ms: int  # least delay of an answer to an older query: IGMP (0, max], MLD [0, max] (MLD-18)
     decode: Decoder = field(repr=False)  # (payload, sender, destination, ttl, router_alert); raises WireError only
     encode_query: QueryEncoder = field(repr=False)  # (query, mtu_bytes) -> payloads
@@ -71,7 +72,8 @@ IGMP = Family(
     leave_version=2,
     version_attr="version",
     unspecified=bytes(4),
-    older_querier_ms=350_000,  # RFC 9776 8.12: 2 * 125 s + 10 * 10 s
+    older_querier_responses=10,  # RFC 9776 8.12: 350 s for a query that leaves 10 s
+    specific_queries_age=False,  # RFC 9776 7.2.1
     smallest_answer_ms=1,
     decode=igmp.decode,
     encode_query=igmp.encode_query,
@@ -94,7 +96,8 @@ MLD = Family(
     leave_version=1,
     version_attr="mld_version",
     unspecified=bytes(16),
-    older_querier_ms=260_000,  # RFC 3810 9.12: 2 * 125 s + 10 s
+    older_querier_responses=1,  # RFC 3810 9.12: 260 s for a query that leaves 10 s
+    specific_queries_age=True,
     smallest_answer_ms=0,
     decode=mld.decode,
     encode_query=mld.encode_query,

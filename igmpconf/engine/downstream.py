@@ -1,0 +1,105 @@
+"""One downstream interface: its querier, its admission rules and its listeners, started and stopped together.
+
+Life: created when a configured link exists -> running while the link is up -> closed when it is gone or no longer
+configured.  What it wants of each group goes to `contribute`; whether datagrams may pass it, to `role_changed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from igmpconf.engine.admission import Admission
+from igmpconf.engine.events import LinkChanged, PacketReceived
+from igmpconf.engine.interface import Interface
+from igmpconf.engine.listeners import Changed, Listeners
+from igmpconf.engine.messages import Query
+from igmpconf.engine.params import InterfaceParams
+from igmpconf.engine.prefixes import PrefixSet
+from igmpconf.engine.querier import Querier
+from igmpconf.errors import WireError
+
+
+class Downstream:
+    def __init__(self, interface: Interface, ssm_range: PrefixSet, *, contribute: Changed, role_changed: Callable[[], None]) -> None:
+        self.interface = interface
+        self._role_changed = role_changed
+        self.is_running = False
+        self.querier = Querier(interface, role_changed=role_changed, timing_changed=self._retimed)
+        self.admission = Admission(interface, ssm_range)
+        self.listeners = Listeners(interface, self.querier, self.admission, contribute)
+        self._decode = interface.outbox.family.decode
+
+    def _retimed(self) -> None:
+        self.listeners.retimed()
+
+    def start(self, now_ms: int) -> None:
+        """The link is up: ask who listens, and hold what is held permanently."""
+        self.is_running = True
+        self.querier.start(now_ms, "started")
+        self.listeners.start(now_ms)
+        self.listeners.set_static(self.interface.params.static_groups)
+        self.interface.note("info", "downstream/up", address=self.interface.address)
+        self._role_changed()
+
+    def stop(self, now_ms: int, cause: str) -> None:
+        """The link is down or not ours any more: every membership goes at once (MEM-28)."""
+        if not self.is_running:
+            return
+        self.is_running = False
+        self.querier.stop(now_ms, cause)
+        self.listeners.clear(cause)
+        self.interface.note("info", "downstream/down", cause=cause)
+        self._role_changed()
+
+    def update(self, link: LinkChanged, params: InterfaceParams, ssm_range: PrefixSet, now_ms: int) -> None:
+        """New facts or parameters; only what they concern is touched."""
+        interface = self.interface
+        before, address_before, subnets_before = interface.params, interface.address, interface.link.addresses
+        interface.params = params
+        interface.learn(link)
+        self.admission.reset(ssm_range)
+        if link.is_up is not self.is_running:
+            if link.is_up:
+                self.start(now_ms)
+            else:
+                self.stop(now_ms, "link down")
+            return
+        if not self.is_running:
+            return
+        if interface.address != address_before:
+            self.querier.start(now_ms, "address changed")
+        elif params.version != before.version:
+            self.querier.start(now_ms, "version changed")
+        elif params != before:
+            self.querier.retimed(now_ms)
+        if params != before:
+            self.listeners.retimed()
+            self.listeners.review()
+            self.listeners.set_static(params.static_groups)
+        if params != before or link.addresses != subnets_before:
+            self._role_changed()
+
+    def receive(self, event: PacketReceived, now_ms: int) -> None:
+        """A message arrived; whatever it is, nothing is raised."""
+        interface = self.interface
+        sender = event.sender
+        if not self.is_running or sender in interface.own_addresses or sender == interface.params.source_address:
+            return  # PKT-33: our own, looped back
+        try:
+            message = self._decode(event.payload, sender, event.destination, event.ttl, event.router_alert)
+        except WireError as error:
+            interface.reject(now_ms, error.reason, sender=sender)
+            return
+        if event.ttl > 1:
+            interface.counters["received-ttl-above-1"] += 1  # PKT-34: accepted
+        if not event.router_alert and interface.params.require_router_alert and message.version > 1:
+            interface.reject(now_ms, "router-alert", sender=sender)
+            return
+        if not isinstance(message, Query):
+            self.listeners.report(message, now_ms)
+            return
+        interface.counters[f"received-query-v{message.version}"] += 1
+        if message.group is None:
+            self.querier.received(message, now_ms)
+        else:
+            self.listeners.queried(message, now_ms)

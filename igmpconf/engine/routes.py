@@ -1,0 +1,201 @@
+"""What the kernel should forward, kept in step by the smallest possible changes.
+
+Three kinds of entries (Linux `ip_mroute`, MRT_ADD_MFC_PROXY):
+
+* (*,*), parent the upstream, leaving by the upstream and every downstream that takes part: lets datagrams that come
+  from a downstream reach the upstream unasked (RFC 4605 4.2), and lets the two kinds below match them.
+* (*,G), leaving by the downstreams that want G from any source, and by the upstream.  The kernel never sends such a
+  datagram back where it came from.
+* (S,G), exact, for a source that some downstream treats unlike the rest of G.  It has one parent, the interface that
+  S lives behind, and must not list it: the kernel would send the datagram back.
+
+Nothing is emitted before `adopt`: what an earlier process left in the kernel is taken over, not flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from igmpconf.engine.effects import ClearRoute, SetRoute
+from igmpconf.engine.events import RouteFound
+from igmpconf.engine.interface import Interface
+from igmpconf.engine.outbox import Outbox
+from igmpconf.engine.params import StaticEntry
+from igmpconf.engine.prefixes import PrefixSet
+from igmpconf.engine.sources import SourceSet
+from igmpconf.ids import IfIndex
+
+Key = tuple[bytes | None, bytes | None]  # source, group; None: any
+Leaving = tuple[tuple[IfIndex, int], ...]  # as in SetRoute: sorted (interface, TTL threshold)
+
+ANY: Key = (None, None)
+
+
+@dataclass(slots=True)
+class Topology:
+    """The interfaces that have a vif; `forwarding` are the downstreams that datagrams may pass, in or out."""
+
+    upstream: Interface | None
+    downstreams: dict[IfIndex, Interface]
+    forwarding: set[IfIndex]
+
+    def interface(self, ifindex: IfIndex) -> Interface | None:
+        if self.upstream is not None and self.upstream.ifindex == ifindex:
+            return self.upstream
+        return self.downstreams.get(ifindex)
+
+    def named(self, name: str) -> Interface | None:
+        if self.upstream is not None and self.upstream.name == name:
+            return self.upstream
+        return next((found for found in self.downstreams.values() if found.name == name), None)
+
+    def home_of(self, source: bytes) -> Interface | None:
+        """The interface that `source` lives behind: the one with the longest matching subnet, else the upstream."""
+        best, best_length = self.upstream, -1
+        if self.upstream is not None:
+            best_length = self.upstream.subnets.longest(source) or -1
+        for downstream in self.downstreams.values():
+            for subnets in (downstream.subnets, downstream.params.alternative_subnets):
+                length = subnets.longest(source)
+                if length is not None and length > best_length:
+                    best, best_length = downstream, length
+        return best
+
+
+class Routes:
+    def __init__(self, outbox: Outbox, topology: Topology) -> None:
+        self._outbox = outbox
+        self._topology = topology
+        self._local = PrefixSet((), outbox.family.address_bytes)
+        self._static: dict[bytes, tuple[StaticEntry, ...]] = {}
+        self._sources: dict[bytes, set[bytes | None]] = {}  # installed sources, by group
+        self.installed: dict[Key, tuple[IfIndex, Leaving]] = {}
+        self.is_held_back = True
+
+    def reconfigured(self, static_entries: Iterable[StaticEntry], local_groups: PrefixSet) -> None:
+        """Other permanent entries or local groups; the caller refreshes everything."""
+        by_group: dict[bytes, list[StaticEntry]] = {}
+        for entry in static_entries:
+            by_group.setdefault(entry.group, []).append(entry)
+        self._static = {group: tuple(entries) for group, entries in by_group.items()}
+        self._local = local_groups
+
+    def static_entries(self) -> Iterator[StaticEntry]:
+        for entries in self._static.values():
+            yield from entries
+
+    def is_static(self, key: Key) -> bool:
+        source, group = key
+        return group is not None and any(entry.source == source for entry in self._static.get(group, ()))
+
+    def standing_groups(self) -> Iterator[bytes]:
+        """Groups that have entries, or should have some, whether anybody wants them or not."""
+        yield from tuple(self._sources)
+        yield from self._static
+        yield from self._local.hosts()
+
+    # -- the kernel before us --------------------------------------------------------------------------------------
+
+    def adopt(self, found: Iterable[RouteFound]) -> None:
+        """The kernel holds `found` already; from here on, differences are emitted."""
+        self.is_held_back = False
+        for route in found:
+            leaving = []
+            for ifindex in sorted(route.oifs):
+                interface = self._topology.interface(ifindex)
+                leaving.append((ifindex, interface.params.threshold_ttl if interface is not None else 1))
+            self._remember((route.source, route.group), (route.iif, tuple(leaving)))
+
+    # -- keeping in step ---------------------------------------------------------------------------------------------
+
+    def refresh_any(self) -> None:
+        """The (*,*) entry follows the interfaces."""
+        wanted = self._any()
+        self._install({ANY: wanted} if wanted is not None else {}, (ANY,) if ANY in self.installed else ())
+
+    def refresh(self, group: bytes, wants: Mapping[IfIndex, SourceSet]) -> None:
+        """Bring the entries of `group` in step with what the downstreams want of it."""
+        present = self._sources.get(group, ())
+        self._install(self._wanted(group, wants), [(source, group) for source in present])
+
+    def _install(self, wanted: Mapping[Key, tuple[IfIndex, Leaving]], present: Iterable[Key]) -> None:
+        if self.is_held_back:
+            return
+        for key, (iif, leaving) in wanted.items():
+            if self.installed.get(key) != (iif, leaving):
+                self._remember(key, (iif, leaving))
+                self._outbox.emit(SetRoute(*key, iif, leaving))
+        for key in present:
+            if key not in wanted:
+                self._forget(key)
+                self._outbox.emit(ClearRoute(*key))
+
+    def truth(self, key: Key) -> SetRoute | ClearRoute:
+        """The effect that brings the kernel in step about `key`, for another attempt."""
+        wanted = self.installed.get(key)
+        return SetRoute(*key, *wanted) if wanted is not None else ClearRoute(*key)
+
+    def _remember(self, key: Key, entry: tuple[IfIndex, Leaving]) -> None:
+        self.installed[key] = entry
+        if key[1] is not None:
+            self._sources.setdefault(key[1], set()).add(key[0])
+
+    def _forget(self, key: Key) -> None:
+        del self.installed[key]
+        source, group = key
+        if group is not None:
+            self._sources[group].discard(source)
+            if not self._sources[group]:
+                del self._sources[group]
+
+    # -- what is wanted ----------------------------------------------------------------------------------------------
+
+    def _leaving(self, interfaces: Iterable[IfIndex]) -> Leaving:
+        pairs = []
+        for ifindex in sorted(interfaces):
+            interface = self._topology.interface(ifindex)
+            if interface is not None:
+                pairs.append((ifindex, interface.params.threshold_ttl))
+        return tuple(pairs)
+
+    def _any(self) -> tuple[IfIndex, Leaving] | None:
+        upstream = self._topology.upstream
+        if upstream is None:
+            return None
+        # a downstream whose querier is another router must not feed the upstream: that router does
+        return upstream.ifindex, self._leaving((upstream.ifindex, *self._topology.forwarding))
+
+    def _wanted(self, group: bytes, wants: Mapping[IfIndex, SourceSet]) -> dict[Key, tuple[IfIndex, Leaving]]:
+        topology, upstream = self._topology, self._topology.upstream
+        entries: dict[Key, tuple[IfIndex, Leaving]] = {}
+        if upstream is not None and not self._outbox.family.stays_on_link(group):
+            up = upstream.ifindex
+            is_local = bool(self._local) and group in self._local
+            beyond = () if is_local else (up,)
+            open_ = [(ifindex, wanted) for ifindex, wanted in wants.items() if ifindex in topology.forwarding]
+            any_source = [ifindex for ifindex, wanted in open_ if wanted.inverted]
+            if any_source or (is_local and group in self._local.hosts()):
+                # a local group has an entry even without listeners, or (*,*) would let it out
+                entries[None, group] = (up, self._leaving((*beyond, *any_source)))
+            for source in sorted({source for _, wanted in open_ for source in wanted.listed}):
+                home = topology.home_of(source) or upstream
+                if home is not upstream and home.ifindex not in topology.forwarding:
+                    entries[source, group] = (home.ifindex, ())
+                    continue
+                takers = {ifindex for ifindex, wanted in open_ if source in wanted}
+                entries[source, group] = (home.ifindex, self._leaving({*takers, *beyond} - {home.ifindex}))
+        for entry in self._static.get(group, ()):
+            permanent = self._permanent(entry)
+            if permanent is not None:
+                entries[entry.source, group] = permanent
+        return entries
+
+    def _permanent(self, entry: StaticEntry) -> tuple[IfIndex, Leaving] | None:
+        arrival = self._topology.upstream if entry.iif is None else self._topology.named(entry.iif)
+        if arrival is None:
+            return None
+        leaving = {found.ifindex for name in entry.oifs if (found := self._topology.named(name)) is not None}
+        # an exact entry must not list its parent; a (*,G) needs it so that sources behind downstreams match
+        leaving = leaving | {arrival.ifindex} if entry.source is None else leaving - {arrival.ifindex}
+        return arrival.ifindex, self._leaving(leaving)

@@ -1,0 +1,68 @@
+"""The upstream interface: a host like any other on its link (RFC 4605 3).
+
+It never asks, and reports of other hosts create no state; it hears queries, and older reports for suppression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from igmpconf.engine.events import LinkChanged, PacketReceived
+from igmpconf.engine.host import Host
+from igmpconf.engine.interface import Interface
+from igmpconf.engine.messages import Query
+from igmpconf.engine.params import InterfaceParams
+from igmpconf.engine.sources import SourceSet
+from igmpconf.errors import WireError
+
+
+class Upstream:
+    def __init__(self, interface: Interface) -> None:
+        self.interface = interface
+        self.host = Host(interface)
+
+    def start(self, database: Mapping[bytes, SourceSet]) -> None:
+        """Say what is wanted, all of it, without waiting to be asked (UP-25)."""
+        for group, wanted in database.items():
+            self.host.want(group, wanted)
+        self.interface.note("info", "upstream/up", address=self.interface.address, groups=len(database))
+
+    def stop(self, now_ms: int, cause: str, *, politely: bool) -> None:
+        """`politely`: the link is still there, so leave every group (UP-26)."""
+        if politely:
+            self.host.leave_all(now_ms)
+        self.interface.note("info", "upstream/down", cause=cause)
+
+    def update(self, link: LinkChanged, params: InterfaceParams, now_ms: int) -> None:
+        interface = self.interface
+        address_before, was_up = interface.address, interface.link.is_up
+        interface.params = params
+        interface.learn(link)
+        self.host.reconfigured(now_ms)
+        if link.is_up and (not was_up or interface.address != address_before):
+            self.host.resend()
+
+    def receive(self, event: PacketReceived, now_ms: int) -> None:
+        """A message arrived; whatever it is, nothing is raised."""
+        interface, family = self.interface, self.interface.outbox.family
+        sender = event.sender
+        if sender in interface.own_addresses or sender == interface.params.source_address:
+            return
+        try:
+            message = family.decode(event.payload, sender, event.destination, event.ttl, event.router_alert)
+        except WireError as error:
+            interface.reject(now_ms, error.reason, sender=sender)
+            return
+        if not isinstance(message, Query):
+            interface.counters[f"received-report-v{message.version}"] += 1
+            self.host.report(message)
+            return
+        interface.counters[f"received-query-v{message.version}"] += 1
+        if not event.router_alert and interface.params.require_router_alert and message.version > 1:
+            interface.reject(now_ms, "router-alert", sender=sender)
+            return
+        destination = event.destination
+        if message.group is None and destination is not None and family.is_group(destination) and destination != family.all_hosts:
+            interface.reject(now_ms, "query-destination", sender=sender)  # RFC 3376 9.1
+            return
+        self.host.query(message, now_ms)

@@ -36,7 +36,7 @@ test: setup
 check: setup
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy --no-error-summary
+	$(BIN)/mypy --no-error-summary igmpconf bench
 	$(BIN)/pytest -q tests/architecture
 
 format: setup

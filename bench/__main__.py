@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import peer
+from bench.apply import apply_rows
 from bench.joins import joins
 from bench.loss import RATE_PER_S, lost
 from bench.ours import Igmpconf
@@ -38,8 +39,6 @@ def main() -> int:
             if wanted & {"joins", "loss"}:
                 rows += _against_peer(lab, wanted, options.joins)
             if "apply" in wanted:
-                from bench.apply import apply_rows  # noqa: PLC0415 (needs OpenSSH, which the rest does not)
-
                 rows += apply_rows(lab)
         finally:
             lab.down()
@@ -70,7 +69,10 @@ def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
                     found.setdefault(f"datagrams lost, {name}", {})[proxy.name] = (lost(lab, event), "")
         finally:
             proxy.stop()
-    return [{"measure": name} | {who: value for who, (value, _) in values.items()} | {"unit": next(iter(values.values()))[1]} for name, values in found.items()]
+    rows: list[Row] = []
+    for name, values in found.items():
+        rows.append({"measure": name, "unit": next(iter(values.values()))[1], **{who: value for who, (value, _) in values.items()}})
+    return rows
 
 
 def _latencies(found: Sequence[Join], version: int) -> dict[str, float | None]:

@@ -90,7 +90,7 @@ class _Tap:
                 break
             packet, extra, _, origin = self.socket.recvmsg(2048, 64)
             seconds, nanoseconds = struct.unpack("qq", extra[0][2][:16])
-            at_ns = seconds * 1_000_000_000 + nanoseconds
+            at_ns: int = seconds * 1_000_000_000 + nanoseconds
             if at_ns >= after_ns and origin[2] != _OUTGOING and wanted(packet):
                 return at_ns
         return None

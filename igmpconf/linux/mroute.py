@@ -19,6 +19,7 @@ from igmpconf.linux.kernel import MAX_VIFS, NOT_AN_OIF, Arrival, RouteEntry
 from igmpconf.linux.netlink import RTM_GETLINK, RTM_GETROUTE, RTM_NEWROUTE, RTNL_FAMILY_IP6MR, RTNL_FAMILY_IPMR, Requests, attribute, attributes
 from igmpconf.linux.rawsock import Packets, packets_for
 from igmpconf.linux.refusal import refused
+from igmpconf.linux.steering import steer, unsteer
 
 # MRT_BASE is 200 in both families, and so are the offsets
 _INIT, _DONE, _ADD_VIF, _DEL_VIF, _ADD_MFC, _DEL_MFC, _TABLE, _ADD_MFC_PROXY = 200, 201, 202, 203, 204, 205, 209, 210
@@ -76,6 +77,7 @@ class Table:
         self._interfaces: dict[VifIndex, IfIndex] = {}
         self._parents: dict[tuple[bytes | None, bytes | None], VifIndex] = {}
         self._memberships: dict[IfIndex, socket.socket] = {}
+        self._steered: dict[IfIndex, str] = {}
         name = {4: "IPv4", 16: "IPv6"}[family.address_bytes]
         try:
             self.socket = held if held is not None else self._opened()
@@ -102,6 +104,8 @@ class Table:
     def _adopt(self) -> None:
         self._vifs = self.vifs()
         self._interfaces = {vif: ifindex for ifindex, vif in self._vifs.items()}
+        for ifindex in self._vifs:
+            self._steer(ifindex)
         for entry in self.routes():
             parent = self._vifs.get(entry.iif) if entry.iif is not None else None
             if parent is not None:
@@ -160,12 +164,20 @@ class Table:
         self.socket.setsockopt(self._words.level, _ADD_VIF, record)
         self._vifs[ifindex] = vif
         self._interfaces[vif] = ifindex
+        self._steer(ifindex)
+
+    def _steer(self, ifindex: IfIndex) -> None:
+        if self.table:
+            self._steered[ifindex] = socket.if_indextoname(ifindex)
+            steer(self._requests, self._words.rtnl_family, self._steered[ifindex], self.table)
 
     def del_vif(self, vif: VifIndex) -> None:
         """Raises OSError EADDRNOTAVAIL if the kernel removed it already, with its interface."""
         ifindex = self._interfaces.pop(vif, None)
         if ifindex is not None:
             del self._vifs[ifindex]
+            if ifindex in self._steered:
+                unsteer(self._requests, self._words.rtnl_family, self._steered.pop(ifindex), self.table)
         record = _VIFCTL.pack(vif, 0, 0, 0, 0, bytes(4)) if self.family.address_bytes == 4 else struct.pack("=H", vif)
         self.socket.setsockopt(self._words.level, _DEL_VIF, record)
 

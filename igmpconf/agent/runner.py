@@ -1,0 +1,334 @@
+"""The engines and the kernel below them: one engine and one kernel table for each instance and family.
+
+Life cycle of an instance: opened by a configuration that names it (from a held socket when the keeper has one: then
+its vifs and entries are adopted), changed in place, closed by a configuration without it.  `replace` is all or
+nothing.  What a configuration means is the engine's business; which NETCONF session wanted it is nobody's here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import ipaddress
+import random
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from igmpconf.engine.effects import Effect, Note, SetRoute, SetVif
+from igmpconf.engine.engine import Engine
+from igmpconf.engine.events import ConfigReplaced, EffectFailed, Event, LinkChanged, LinkRemoved, PacketReceived, RouteFound, RoutesFound, TimePassed
+from igmpconf.engine.family import IGMP, MLD, Family
+from igmpconf.errors import KernelError
+from igmpconf.ids import IfIndex, TableId
+from igmpconf.linux.kernel import Interface, Kernel, MulticastTable, RouteEntry
+from igmpconf.linux.perform import Performer
+from igmpconf.linux.refusal import PERMANENT, refused
+from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
+from igmpconf.model.leaf import ANY_SOURCE, Address
+from igmpconf.model.state import DeviceState, MfcRow
+from igmpconf.runtime import Clock, Driver
+
+_FAMILIES = {family.name: family for family in (IGMP, MLD)}
+_BATCH = 256  # arrivals read before the loop gets a turn; at 6 us each a NETCONF session waits 2 ms at most
+_FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
+
+_Row = TypeVar("_Row")
+_Key = tuple[str, str]  # instance, family
+
+
+class Holder(Protocol):
+    """Whoever keeps the routing sockets alive when this process ends (`keeper.py`)."""
+
+    def hold(self, name: str, sock: socket.socket) -> None: ...
+
+    def drop(self, name: str) -> None: ...
+
+
+def _drawn(limit: int) -> int:
+    """Uniform in 1..limit: the protocols' random delays."""
+    return random.randrange(limit) + 1  # noqa: S311 - nothing secret
+
+
+class _Instance:
+    """One running engine with its table."""
+
+    def __init__(self, key: _Key, table: MulticastTable, clock: Clock, loop: asyncio.AbstractEventLoop, log: Callable[[Note], None], *, was_held: bool) -> None:
+        self.key = key
+        self.was_held = was_held
+        self.table = table
+        self.config: ProxyConfig | None = None
+        self.performer = Performer(table, log)
+        self.engine = Engine(table.family, draw=_drawn)
+        self.driver: Driver[Event, Effect] = Driver(self.engine, self.performer.perform, TimePassed(), clock=clock, loop=loop)
+
+    def start(self, config: ProxyConfig, links: Iterable[LinkChanged]) -> None:
+        """The first configuration, in the order that the engine wants: links and found entries follow it.  Raises KernelError."""
+        found = RoutesFound(tuple(_route_found(entry) for entry in self.performer.found if entry.iif is not None))
+        self.config = config
+        self._feed((ConfigReplaced(config), *links, found))
+
+    def configure(self, config: ProxyConfig | None) -> None:
+        """A further configuration.  Raises KernelError for what the kernel refused and will refuse again."""
+        self.config = config
+        self._feed((ConfigReplaced(config),))
+
+    def _feed(self, events: Iterable[Event]) -> None:
+        for outcome in self.driver.feed(events):
+            if isinstance(outcome, EffectFailed) and isinstance(outcome.effect, SetVif | SetRoute) and outcome.errno in PERMANENT:
+                error = OSError(outcome.errno, "")
+                raise refused(_verb(outcome.effect, self.key[0]), error, self.table.family, self.table.table)
+
+
+def _verb(effect: SetVif | SetRoute, instance: str) -> str:
+    if isinstance(effect, SetRoute):
+        return f"make a forwarding entry of {instance}"
+    try:
+        name = socket.if_indextoname(effect.ifindex)
+    except OSError:
+        name = f"interface {effect.ifindex}"
+    return f"add {name} as a multicast interface of {instance}"
+
+
+def held_name(key: _Key, table: TableId) -> str:
+    """The name under which the keeper holds the socket of an instance."""
+    return f"{key[1]}-{table}-{key[0]}"
+
+
+def _from_held_name(name: str) -> tuple[_Key, TableId]:
+    family, table, instance = name.split("-", 2)
+    return (instance, family), TableId(int(table))
+
+
+class Runner:
+    """Implements `EnginePort`.
+
+    `held` are the sockets that a keeper held for us, by name; those that the first configuration does not claim are
+    let go.  `log` takes the engines' notes.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        log: Callable[[Note], None],
+        holder: Holder | None = None,
+        held: Mapping[str, socket.socket] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._kernel = kernel
+        self._loop = loop
+        self._log = log
+        self._holder = holder
+        self._clock = clock or Clock()
+        self._held = {key: (table, sock) for name, sock in (held or {}).items() for key, table in (_from_held_name(name),)}
+        self._instances: dict[_Key, _Instance] = {}
+        self._links = kernel.watch_links()
+        self._own: set[tuple[IfIndex, bytes]] = set()
+        self._interfaces: dict[IfIndex, Interface] = {}
+        for interface in self._links.current():
+            self._remember(interface)
+        loop.add_reader(self._links.fileno(), self._links_readable)
+
+    # configuration
+
+    def replace(self, config: DeviceConfig) -> None:
+        """Make `config` effective.  Raises KernelError, and then everything is as before."""
+        wanted = _wanted(config)
+        before = {key: instance.config for key, instance in self._instances.items()}
+        opened: list[_Instance] = []
+        try:
+            for key in wanted:
+                if key not in self._instances:
+                    opened.append(self._open(key))  # noqa: PERF401 - what was opened before one refuses has to be known
+            for key, proxy in wanted.items():
+                instance = self._instances[key]
+                if instance.config is None:
+                    instance.start(proxy, [_link_changed(interface, instance.table.family) for interface in self._interfaces.values()])
+                elif instance.config != proxy:
+                    instance.configure(proxy)
+        except KernelError:
+            self._undo(before, opened)
+            raise
+        for key in [key for key in self._instances if key not in wanted]:
+            self._close(key)
+        self._settle(opened)
+
+    def _undo(self, before: Mapping[_Key, ProxyConfig | None], opened: Sequence[_Instance]) -> None:
+        for instance in opened:
+            if instance.was_held:  # the streams that still flow through it are not ours to end
+                self._held[instance.key] = (instance.table.table, instance.table.socket.dup())
+                self._let_go(self._instances.pop(instance.key))
+            else:
+                self._close(instance.key)
+        for key, proxy in before.items():
+            instance = self._instances[key]
+            if instance.config != proxy:
+                try:
+                    instance.configure(proxy)
+                except KernelError as error:  # it was in force a moment ago; the engine goes on trying
+                    self._log(Note("error", "kernel/undo-refused", {"instance": key[0], "error": error.message}))
+
+    def _open(self, key: _Key) -> _Instance:
+        family = _FAMILIES[key[1]]
+        table, sock = self._held.get(key) or (self._free_table(key[1]), None)
+        handle = self._kernel.open_table(family, table, sock)
+        self._held.pop(key, None)
+        instance = _Instance(key, handle, self._clock, self._loop, self._log, was_held=sock is not None)
+        self._instances[key] = instance
+        if self._holder is not None:
+            self._holder.hold(held_name(key, handle.table), handle.socket)
+        return instance
+
+    def _free_table(self, family: str) -> TableId:
+        """Table 0 for the first instance, so that a single one is what every tool shows; then tables of our own."""
+        taken = {instance.table.table for (_, of), instance in self._instances.items() if of == family}
+        taken |= {table for (_, of), (table, _) in self._held.items() if of == family}
+        table = TableId(0)
+        while table in taken:
+            table = TableId(table + 1 if table else _FIRST_EXTRA_TABLE)
+        return table
+
+    def _settle(self, opened: Sequence[_Instance]) -> None:
+        """After the configuration is in force: start listening, and let go of what was held and nobody wants."""
+        for instance in opened:
+            instance.performer.forget_unclaimed()
+            self._loop.add_reader(instance.table.socket.fileno(), self._readable, instance)
+        for key, (table, sock) in self._held.items():
+            sock.close()
+            if self._holder is not None:
+                self._holder.drop(held_name(key, table))
+        self._held.clear()
+
+    def _close(self, key: _Key) -> None:
+        """Leave upstream politely and remove the kernel state of an instance."""
+        instance = self._instances.pop(key)
+        instance.driver.feed((ConfigReplaced(None),))
+        instance.performer.forget_unclaimed()
+        self._let_go(instance)
+        if self._holder is not None:
+            self._holder.drop(held_name(key, instance.table.table))
+
+    def _let_go(self, instance: _Instance) -> None:
+        instance.driver.close()
+        self._loop.remove_reader(instance.table.socket.fileno())
+        instance.table.close()
+
+    # what happens
+
+    def _readable(self, instance: _Instance) -> None:
+        own = self._own  # the kernel's own host side reports its memberships too; they are not a listener's
+        instance.driver.feed(
+            arrival for arrival in instance.table.receive(_BATCH) if not (isinstance(arrival, PacketReceived) and (arrival.ifindex, arrival.sender) in own)
+        )
+
+    def _links_readable(self) -> None:
+        news = self._links.read()
+        for ifindex in news.removed:
+            self._forget(ifindex)
+        for interface in news.changed:
+            self._remember(interface)
+        for instance in self._instances.values():
+            family = instance.table.family
+            instance.driver.feed(LinkRemoved(ifindex) for ifindex in news.removed)
+            instance.driver.feed(_link_changed(interface, family) for interface in news.changed)
+
+    def _remember(self, interface: Interface) -> None:
+        self._forget(interface.ifindex)
+        self._interfaces[interface.ifindex] = interface
+        self._own.update((interface.ifindex, one.address) for one in (*interface.ipv4, *interface.ipv6))
+
+    def _forget(self, ifindex: IfIndex) -> None:
+        former = self._interfaces.pop(ifindex, None)
+        if former is not None:
+            self._own.difference_update((ifindex, one.address) for one in (*former.ipv4, *former.ipv6))
+
+    # state
+
+    def snapshot(self) -> DeviceState:
+        """The engines' state with the kernel's counters."""
+        parts = [self._snapshot_one(instance) for instance in self._instances.values()]
+        return DeviceState(
+            interfaces=_joined(part.interfaces for part in parts),
+            groups=_joined(part.groups for part in parts),
+            upstream=_joined(part.upstream for part in parts),
+            mfc=_joined(part.mfc for part in parts),
+            hosts=_joined(part.hosts for part in parts),
+            sources=_joined(part.sources for part in parts),
+        )
+
+    def _snapshot_one(self, instance: _Instance) -> DeviceState:
+        state = instance.engine.snapshot(self._clock())
+        try:
+            entries = {(_printable(entry.source), _printable(entry.group)): entry for entry in instance.table.routes()}
+        except OSError as error:
+            self._log(Note("warning", "kernel/counters-unreadable", {"instance": instance.key[0], "errno": error.errno}))
+            return state
+        return dataclasses.replace(state, mfc=tuple(_counted(row, entries.get((row.source, row.group))) for row in state.mfc))
+
+    # the end
+
+    def close(self) -> None:
+        """Leave every upstream politely and remove all kernel state."""
+        for key in list(self._instances):
+            self._close(key)
+        self._stop_watching()
+
+    def hand_over(self) -> None:
+        """Stop without touching the kernel: whoever holds the sockets keeps the streams, and the next process adopts them."""
+        for instance in self._instances.values():
+            self._let_go(instance)
+        self._instances.clear()
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        self._loop.remove_reader(self._links.fileno())
+        self._links.close()
+
+    def sockets(self) -> dict[str, socket.socket]:
+        """The routing sockets by the names a keeper knows them by."""
+        return {held_name(key, instance.table.table): instance.table.socket for key, instance in self._instances.items()}
+
+
+def _wanted(config: DeviceConfig) -> dict[_Key, ProxyConfig]:
+    wanted: dict[_Key, ProxyConfig] = {}
+    for proxy in config.proxies:
+        if proxy.enabled is False:
+            continue
+        if proxy.mode == "bridged":
+            raise KernelError(
+                "bridge", errno.EOPNOTSUPP, f"instance {proxy.name} is bridged, and this agent forwards in routed mode only", hint="set mode: routed"
+            )
+        for family in proxy.family or default_of(ProxyConfig, "family"):
+            wanted[proxy.name, family] = proxy
+    return wanted
+
+
+def _link_changed(interface: Interface, family: Family) -> LinkChanged:
+    addresses = interface.ipv4 if family is IGMP else interface.ipv6
+    return LinkChanged(interface.ifindex, interface.name, interface.is_up, interface.mtu, addresses)
+
+
+def _route_found(entry: RouteEntry) -> RouteFound:
+    assert entry.iif is not None
+    return RouteFound(entry.source, entry.group, entry.iif, frozenset(ifindex for ifindex, _ in entry.oifs))
+
+
+def _printable(address: bytes | None) -> Address | str:
+    return ANY_SOURCE if address is None else ipaddress.ip_address(address)
+
+
+def _counted(row: MfcRow, entry: RouteEntry | None) -> MfcRow:
+    """The row with what the kernel counted; an entry without packets so far waits for data."""
+    if entry is None:
+        return row
+    state = row.state
+    if state != "withheld":
+        state = "forwarding" if entry.packets else "waiting-for-data"
+    return dataclasses.replace(row, packets=entry.packets, bytes=entry.octets, wrong_if=entry.wrong_if, state=state)
+
+
+def _joined(parts: Iterable[tuple[_Row, ...]]) -> tuple[_Row, ...]:
+    return tuple(row for part in parts for row in part)

@@ -1,0 +1,96 @@
+"""The worker process: engines, kernel and NETCONF on one loop, until it is told to end.
+
+SIGTERM, SIGINT      leave every upstream politely, remove the kernel state, end
+SIGHUP               end at once and leave the kernel as it is: the next worker adopts it (an upgrade)
+the keeper is gone   become a keeper, which starts the next worker
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from igmpconf.agent.keeper import KeeperLink, become_keeper, write_pid
+from igmpconf.agent.runner import Runner
+from igmpconf.agent.service import SshOptions, start_netconf
+from igmpconf.engine.effects import Note
+from igmpconf.errors import IgmpconfError
+from igmpconf.linux.system import SystemKernel
+
+PID_FILE = "engine.pid"
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What the command line said; `command` starts the agent again."""
+
+    state_dir: Path
+    socket_path: Path
+    ssh: SshOptions | None
+    command: tuple[str, ...]
+
+
+def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int:
+    """Run until the end; returns the exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        how = asyncio.run(_work(options, link, held))
+    except IgmpconfError as error:
+        return error.exit_code
+    if isinstance(how, dict):
+        extra = () if options.ssh is None or options.ssh.listen_fd is None else (options.ssh.listen_fd,)
+        become_keeper(how, options.command, extra)
+    return how
+
+
+async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int | dict[str, socket.socket]:
+    """The exit code, or, when the keeper is gone, the sockets to keep."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_unexpected)
+    end: asyncio.Future[str] = loop.create_future()
+
+    def end_by(reason: str) -> None:
+        if not end.done():
+            end.set_result(reason)
+
+    for number, reason in ((signal.SIGTERM, "told"), (signal.SIGINT, "told"), (signal.SIGHUP, "hand-over")):
+        loop.add_signal_handler(number, end_by, reason)
+    runner = Runner(SystemKernel(), loop=loop, log=_log_note, holder=link, held=held)
+    service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh)
+    write_pid(options.state_dir / PID_FILE, os.getpid())
+    loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
+    link.ready()
+    reason = await end
+    logging.getLogger("igmpconf.agent").info("ending: %s", reason)
+    loop.remove_reader(link.socket.fileno())
+    await service.close()
+    if reason == "told":
+        runner.close()
+        (options.state_dir / PID_FILE).unlink(missing_ok=True)
+        return 0
+    kept = {name: sock.dup() for name, sock in runner.sockets().items()} if reason == "keeper-lost" else {}
+    runner.hand_over()
+    return kept if reason == "keeper-lost" else 0
+
+
+def _log_note(note: Note) -> None:
+    logger = logging.getLogger("igmpconf.engine")
+    level = _LEVELS[note.level]
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s %s", note.event, " ".join(f"{name}={value}" for name, value in note.fields.items()))
+
+
+def _unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    """A bug of ours in a callback: say all about it and go on, the streams do not depend on this loop."""
+    error = context.get("exception")
+    text = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
+    logging.getLogger("igmpconf.agent").error("%s\n%s", context.get("message", "unexpected"), text)

@@ -33,7 +33,7 @@ class LabError(IgmpconfError):
 def _checked(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number), what)
 
 
 def unshare(flags: int) -> None:
@@ -82,14 +82,12 @@ def new_world() -> bool:
         unshare(CLONE_NEWUSER | wanted)
     except OSError as refused:
         if uid != 0:
-            raise LabError(f"this kernel lets {_user()} make no user namespace ({refused.strerror})", hint=_why_not()) from None
+            raise LabError(f"this kernel lets {_user()} make no user namespace ({refused.strerror})", hint=_forbidden_by() or _GENERAL) from None
         try:
             unshare(wanted)
         except OSError as again:
-            raise LabError(
-                f"root may make no namespaces here ({again.strerror})",
-                hint="this looks like a container without CAP_SYS_ADMIN: start it with --privileged, or use a virtual machine",
-            ) from None
+            container = "this looks like a container without CAP_SYS_ADMIN: start it with --privileged, or use a virtual machine"
+            raise LabError(f"root may make no namespaces here ({again.strerror})", hint=_forbidden_by() or container) from None
         return False
     Path("/proc/self/setgroups").write_text("deny", encoding="ascii")  # user_namespaces(7): before gid_map, when unprivileged
     Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
@@ -101,20 +99,24 @@ def _user() -> str:
     return f"user {os.environ.get('USER') or os.geteuid()}"
 
 
-# The switches that forbid it, where they stand, the value that forbids, and what to type.
+_GENERAL = "run the lab as root, or allow unprivileged user namespaces (CONFIG_USER_NS; containers often forbid them)"
+
+# The switches that forbid it: where they stand, the value that forbids, and what to type.
 _SWITCHES = (
-    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
-    ("/proc/sys/user/max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000"),
-    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1, or run the lab as root"),
+    ("/proc/sys/user/max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000, or run the lab as root"),
+    ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1", "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run the lab as root"),
+    ("/proc/sys/user/max_net_namespaces", "0", "sudo sysctl user.max_net_namespaces=10000"),
 )
 
 
-def _why_not() -> str:
+def _forbidden_by() -> str | None:
+    """The first switch that forbids namespaces, with its cure."""
     for path, forbids, cure in _SWITCHES:
         try:
             value = Path(path).read_text(encoding="ascii").strip()
         except OSError:
             continue
         if value == forbids:
-            return f"{path} is {value}: `{cure}`, or run the lab as root"
-    return "run the lab as root, or allow unprivileged user namespaces (CONFIG_USER_NS; containers often forbid them)"
+            return f"{path} is {value}: {cure}"
+    return None

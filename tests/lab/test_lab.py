@@ -190,3 +190,41 @@ def supervised(home: Path) -> list[int]:
             if b"igmpconf.lab.supervisor" in command and os.fsencode(home) + b"\0" in command:
                 found.append(int(entry.name))
     return found
+
+
+# What a kernel forbids is tried in a user namespace of ours, whose limits are ours to set.
+BUILD = "from pathlib import Path; from igmpconf.lab.lab import Lab; lab = Lab.up(Path({!r}), with_agent=False, tied=True); lab.join('h1', '239.1.1.1'); lab.down(); print('built')"
+
+
+def build_after(tmp_path: Path, limits: str, wrapper: str = "") -> subprocess.CompletedProcess[str]:
+    script = f'{limits}; exec {wrapper} {sys.executable} -c "{BUILD.format(str(tmp_path))}"'
+    done = subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-c", script], capture_output=True, text=True, check=False)
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    return done
+
+
+def test_root_needs_no_user_namespace(tmp_path: Path) -> None:
+    done = build_after(tmp_path, "echo 0 >/proc/sys/user/max_user_namespaces")
+    assert done.stdout == "built\n", done.stderr
+
+
+def test_a_kernel_that_forbids_is_named_with_the_cure(tmp_path: Path) -> None:
+    done = build_after(tmp_path, "echo 0 >/proc/sys/user/max_net_namespaces")
+    assert "LabError: root may make no namespaces here" in done.stderr
+    assert (
+        lab_hint(tmp_path, "echo 0 >/proc/sys/user/max_net_namespaces") == "/proc/sys/user/max_net_namespaces is 0: sudo sysctl user.max_net_namespaces=10000"
+    )
+
+
+def test_a_container_without_capabilities_is_recognised(tmp_path: Path) -> None:
+    limits, wrapper = "echo 0 >/proc/sys/user/max_user_namespaces", "setpriv --bounding-set -all --inh-caps -all"
+    assert "LabError: root may make no namespaces here" in build_after(tmp_path, limits, wrapper).stderr
+
+
+def lab_hint(tmp_path: Path, limits: str) -> str:
+    script = "import igmpconf.lab.namespaces as namespaces\ntry: namespaces.new_world()\nexcept namespaces.LabError as complaint: print(complaint.hint)"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", f"{limits}; exec {sys.executable} -c '{script}'"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()

@@ -9,7 +9,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from xml.etree.ElementTree import Element
 
 from igmpconf.agent.service import NetconfService, SshOptions, start_netconf
@@ -74,7 +76,7 @@ class RunningService:
         self._thread = threading.Thread(target=self._loop.run_forever, name="agent")
         self.service: NetconfService | None = None
 
-    def __enter__(self) -> RunningService:
+    def __enter__(self) -> Self:
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(
             start_netconf(self.engine, state_dir=self.state_dir, socket_path=self.socket_path, ssh=self._ssh), self._loop
@@ -133,7 +135,7 @@ class Client:
             self.is_chunked = True
             self.decoder.use_chunks()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -200,9 +202,11 @@ class Client:
         return self.data(f"<get-config><source><{source}/></source></get-config>")
 
 
-class Seen(tuple[str, str]):
-    """(type, tag) of an rpc-error, with the rest as attributes."""
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One rpc-error as it arrived; `kind` is (type, tag)."""
 
+    kind: tuple[str, str]
     app_tag: str | None
     path: str | None
     message: str
@@ -216,12 +220,14 @@ def errors_of(reply: Element) -> list[Seen]:
         wanted = ["error-type", "error-tag", "error-severity", "error-app-tag", "error-path", "error-message", "error-info"]
         assert order == [name for name in wanted if name in order], order  # RFC 6241 appendix B: a sequence
         assert error.findtext(f"{NC}error-severity") == "error"
-        one = Seen((error.findtext(f"{NC}error-type") or "", error.findtext(f"{NC}error-tag") or ""))
-        one.app_tag = error.findtext(f"{NC}error-app-tag")
-        one.path = error.findtext(f"{NC}error-path")
-        one.message = error.findtext(f"{NC}error-message") or ""
         info = error.find(f"{NC}error-info")
-        one.info = {child.tag.removeprefix(NC): child.text or "" for child in info} if info is not None else {}
+        one = Seen(
+            kind=(error.findtext(f"{NC}error-type") or "", error.findtext(f"{NC}error-tag") or ""),
+            app_tag=error.findtext(f"{NC}error-app-tag"),
+            path=error.findtext(f"{NC}error-path"),
+            message=error.findtext(f"{NC}error-message") or "",
+            info={child.tag.removeprefix(NC): child.text or "" for child in info} if info is not None else {},
+        )
         found.append(one)
     return found
 

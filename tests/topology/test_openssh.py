@@ -1,0 +1,222 @@
+"""The agent behind a real OpenSSH server, as on a device.
+
+ncclient, ssh -s ──TCP 127.0.0.1──> sshd ──Subsystem netconf──> igmpconf-agent netconf ──unix socket──> agent
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from ncclient import manager
+    from ncclient.operations import RPCError
+
+from igmpconf.netconf.framing import Decoder, framed
+from igmpconf.xmltext import parse
+from tests.kit.netconf import BASE, HELLO_1_1, ONE_PROXY, OURS, RunningService, eventually, threshold
+
+SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
+CONFIG = '<config xmlns="urn:ietf:params:xml:ns:netconf:base:1.0">%s</config>'
+
+pytestmark = pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="OpenSSH is not installed (Debian: openssh-server)")
+
+
+class Sshd:
+    """One sshd with its own keys and configuration."""
+
+    def __init__(self, home: Path, agent_socket: Path) -> None:
+        self.home = home
+        self.port = 0
+        self.log = home / "sshd.log"
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)], check=True)
+        shutil.copy(home / "user.pub", home / "authorized_keys")
+        self._subsystem = f"{sys.executable} -m igmpconf.agent.main netconf --socket {agent_socket}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # what its init script does
+        for _ in range(5):  # somebody may take the free port before sshd does
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                self.port = probe.getsockname()[1]
+            (self.home / "sshd_config").write_text(self._config())
+            with self.log.open("wb") as log:
+                self._process = subprocess.Popen([str(SSHD), "-D", "-e", "-f", str(self.home / "sshd_config")], stderr=log, stdin=subprocess.DEVNULL)
+            eventually(lambda: self._is_listening() or self._process.poll() is not None, within_s=10)
+            if self._process.poll() is None:
+                return
+        pytest.fail(f"sshd does not start: {self.log.read_text()}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(timeout=10)
+
+    def _config(self) -> str:
+        return "\n".join(
+            (
+                f"Port {self.port}",
+                "ListenAddress 127.0.0.1",
+                f"HostKey {self.home / 'host'}",
+                f"AuthorizedKeysFile {self.home / 'authorized_keys'}",
+                "PidFile none",
+                "StrictModes no",  # the test's directory belongs to a world-writable one
+                "UsePAM no",
+                "PasswordAuthentication no",
+                "KbdInteractiveAuthentication no",
+                "PermitRootLogin prohibit-password",
+                f"Subsystem netconf {self._subsystem}",
+                "",
+            )
+        )
+
+    def _is_listening(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+    def command(self) -> list[str]:
+        """`ssh -s ... netconf`."""
+        options = [
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "BatchMode=yes",
+        ]
+        return ["ssh", "-F", "none", *options, "-i", str(self.home / "user"), "-p", str(self.port), "-s", f"{getpass.getuser()}@127.0.0.1", "netconf"]
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[manager.Manager]:
+        session = manager.connect_ssh(
+            host="127.0.0.1",
+            port=self.port,
+            username=getpass.getuser(),
+            key_filename=str(self.home / "user"),
+            hostkey_verify=False,
+            allow_agent=False,
+            look_for_keys=False,
+            timeout=20,
+        )
+        try:
+            yield session
+        finally:
+            if session.connected:
+                session.close_session()
+
+
+@pytest.fixture
+def agent(tmp_path: Path):
+    with RunningService(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, agent: RunningService):
+    server = Sshd(tmp_path, agent.socket_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def test_the_main_job_through_openssh(agent, sshd):
+    with sshd.connected() as session:
+        assert ":candidate" in session.server_capabilities
+        with session.locked("candidate"):
+            session.edit_config(config=CONFIG % ONE_PROXY, target="candidate", default_operation="replace", error_option="rollback-on-error")
+            session.validate("candidate")
+            session.commit(confirmed=True, timeout="60", persist="token")
+        with sshd.connected() as fresh:
+            fresh.commit(persist_id="token")
+        assert "lan0" in session.get_config("running").data_xml
+        history = session.get(("subtree", f'<state xmlns="{OURS}"><history><event/><user/></history></state>')).data_xml
+        assert history.count(f"<user>{getpass.getuser()}</user>") == 2  # NC-002: the SSH user is the NETCONF user
+        assert "module igmpconf {" in session.get_schema("igmpconf").data
+
+
+def test_errors_arrive_with_their_tags(agent, sshd):
+    with sshd.connected() as one, sshd.connected() as other:
+        one.lock("candidate")
+        with pytest.raises(RPCError) as refused:
+            other.lock("candidate")
+        assert (refused.value.type, refused.value.tag) == ("protocol", "lock-denied")
+        assert f"<session-id>{one.session_id}</session-id>" in refused.value.info
+
+
+def test_nc_114_nc_125_a_killed_client_frees_its_lock_and_undoes_its_commit(agent, sshd):
+    with sshd.connected() as setup:
+        setup.edit_config(config=CONFIG % ONE_PROXY, target="candidate")
+        setup.commit()
+    before = agent.engine.config
+    client = subprocess.Popen(sshd.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdin is not None
+    client.stdin.write(framed(HELLO_1_1.encode(), is_chunked=False))
+    for number, operation in enumerate(
+        (
+            "<lock><target><candidate/></target></lock>",
+            f"<edit-config><target><candidate/></target><config>{threshold(7)}</config></edit-config>",
+            "<commit><confirmed/></commit>",
+        )
+    ):
+        client.stdin.write(framed(f'<rpc xmlns="{BASE}" message-id="{number}">{operation}</rpc>'.encode(), is_chunked=True))
+    client.stdin.flush()
+    eventually(lambda: agent.engine.config != before)
+    client.kill()
+    client.communicate()
+    eventually(lambda: agent.engine.config == before, within_s=3)
+    with agent.client() as local:
+        local.lock()
+
+
+def test_raw_ssh_gets_everything_it_asked_for_before_it_closed_its_end(agent, sshd):
+    asked = framed(HELLO_1_1.encode(), is_chunked=False)
+    for number in range(3):
+        asked += framed(f'<rpc xmlns="{BASE}" message-id="{number}"><get-config><source><running/></source></get-config></rpc>'.encode(), is_chunked=True)
+    done = subprocess.run(sshd.command(), input=asked, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    decoder = Decoder()
+    decoder.feed(done.stdout)
+    assert parse(decoder.next_message() or b"").tag == f"{{{BASE}}}hello"
+    decoder.use_chunks()
+    assert [parse(decoder.next_message() or b"").get("message-id") for _ in range(3)] == ["0", "1", "2"]
+
+
+def test_nc_020_close_session_ends_the_channel_with_status_0(agent, sshd):
+    client = subprocess.Popen(sshd.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdin is not None
+    client.stdin.write(framed(HELLO_1_1.encode(), is_chunked=False))
+    client.stdin.write(framed(f'<rpc xmlns="{BASE}" message-id="1"><close-session/></rpc>'.encode(), is_chunked=True))
+    client.stdin.flush()
+    assert client.wait(timeout=10) == 0  # although our end is still open
+    client.communicate()
+
+
+def test_without_an_agent_the_client_is_told(tmp_path):
+    server = Sshd(tmp_path, tmp_path / "absent.sock")
+    try:
+        server.start()
+        done = subprocess.run(server.command(), input=b"", capture_output=True, timeout=30, check=False)
+    finally:
+        server.stop()
+    assert done.returncode == 5  # all that OpenSSH passes on: it drops what a subsystem says on standard error

@@ -96,8 +96,7 @@ class _Check:
             rows = self._rows(self._now, proxy, entry.interface, family)
             if any(row.up and row.role == "upstream" for row in rows):
                 continue
-            how = "is down" if rows else "does not exist"
-            said = f"upstream {entry.interface} of {proxy.name} {how}" + (f" ({family})" if len(self._families(proxy)) > 1 else "")
+            said = f"upstream {entry.interface} of {proxy.name} is absent or down" + (f" ({family})" if len(self._families(proxy)) > 1 else "")
             old = [row for row in self._rows(self._before, proxy, entry.interface, family) if row.role == "upstream"]
             was_down = bool(old) and not any(row.up for row in old)
             if was_down or self._is_allowed(entry.interface):

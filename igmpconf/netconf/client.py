@@ -24,7 +24,7 @@ from ncclient.capabilities import Capabilities
 from ncclient.devices.default import DefaultDeviceHandler
 from ncclient.operations.errors import TimeoutExpiredError
 from ncclient.operations.rpc import RPC, RPCReply
-from ncclient.transport.errors import SessionCloseError
+from ncclient.transport.errors import TransportError as TransportClosed
 from ncclient.transport.session import NetconfBase, Session
 
 from igmpconf import xmltext
@@ -121,6 +121,7 @@ class LeanSession(Session):  # type: ignore[misc]
     def run(self) -> None:
         """The session's own thread: writes what is queued, dispatches what arrives."""
         decoder = Decoder()
+        ended: Exception = TransportClosed("we closed it")
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._channel, selectors.EVENT_READ)
@@ -133,10 +134,9 @@ class LeanSession(Session):  # type: ignore[misc]
                     if self._channel in ready:
                         self._receive(decoder)
         except Exception as error:  # noqa: BLE001 - whatever ended the session, everybody who waits must hear of it
-            if not self._closing.is_set():
-                self._dispatch_error(error)
-        finally:
-            self._connected = False
+            ended = error
+        self._connected = False  # before the waiting are told, so that nobody starts to wait behind their back
+        self._dispatch_error(ended)
 
     def _send_queued(self) -> None:
         while not self._q.empty():
@@ -145,7 +145,7 @@ class LeanSession(Session):  # type: ignore[misc]
     def _receive(self, decoder: Decoder) -> None:
         data = self._channel.recv(_READ_BYTES)
         if not data:
-            raise SessionCloseError("the other side closed the session")
+            raise TransportClosed("the other side closed it")
         if self._base == NetconfBase.BASE_11:
             decoder.use_chunks()
         decoder.feed(data)

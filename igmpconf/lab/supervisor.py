@@ -105,7 +105,8 @@ class Supervisor:
         self._pids[name], self._channels[name] = pid, ours
 
     def _start_agent(self) -> None:
-        socket_path = self._home / "agent.sock"
+        socket_path, pid_file = self._home / "agent.sock", self._home / "agent" / "engine.pid"
+        pid_file.unlink(missing_ok=True)  # of the engine before
         log = os.open(self._home / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         argv = [sys.executable, "-m", "igmpconf.agent.main", "run", "--state-dir", str(self._home / "agent"), "--socket", str(socket_path)]
         argv += ["--ssh-fd", str(self._ssh_fd), "--host-key", str(self._home / "host_key"), "--authorized-keys", str(self._home / "authorized_keys")]
@@ -123,7 +124,7 @@ class Supervisor:
         os.close(log)
         self._agent_pid = pid
         deadline = time.monotonic() + _AGENT_START_S
-        while not _listening(socket_path):
+        while not (pid_file.exists() and _listening(socket_path)):
             self._reap()
             if self._agent_pid is None or time.monotonic() > deadline:
                 how = "ended at its start" if self._agent_pid is None else f"did not listen within {_AGENT_START_S} s"

@@ -117,10 +117,8 @@ class _Check:
                         continue
                     row = now.get(old.interface)
                     if row is None or not row.up:
-                        how = "is down" if row is not None else "is gone"
-                        yield Fact(
-                            message=f"downstream {old.interface} of {proxy.name} was up and {how}", hint=f"if that is meant: --allow-down {old.interface}"
-                        )
+                        said = f"downstream {old.interface} of {proxy.name} was up and is absent or down"
+                        yield Fact(message=said, hint=f"if that is meant: --allow-down {old.interface}")
                     elif row.querier is None or (row.querier.address is None and not row.querier.self_):
                         yield Fact(message=f"no querier is known on {old.interface}", hint="its hosts would lose their streams; see `igmpconf show querier`")
 

@@ -47,7 +47,7 @@ def build(cls: type[M], plain: Any, complain: Complain, place: Place = ()) -> M:
     """
     if not isinstance(plain, dict):
         complain(place, "type/mapping", f"expected a mapping with keys such as {', '.join(n.name for n in nodes(cls)[:3])}", None)
-        plain = {}
+        return canonical(cls(**{n.attr: n.default for n in nodes(cls) if n.required}))  # what it lacks is not worth telling
     values: dict[str, Any] = {}
     for name, raw in plain.items():
         found = node(cls, name) if isinstance(name, str) else None
@@ -90,6 +90,13 @@ def _value(n: Node, raw: Any, complain: Complain, place: Place) -> Any:
     return tuple(value for value in parsed if value is not None)
 
 
+def shown(raw: object) -> str:
+    """A scalar as it may have been written: text in quotes, the rest bare."""
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    return repr(raw) if not isinstance(raw, str) or len(raw) <= 80 else f"{raw[:77]!r}..."
+
+
 def _scalar(n: Node, raw: Any, complain: Complain, place: Place) -> Any:
     assert n.type is not None
     if isinstance(raw, dict | list) or raw is None:
@@ -98,7 +105,7 @@ def _scalar(n: Node, raw: Any, complain: Complain, place: Place) -> Any:
     try:
         return n.type.parse(raw)
     except LeafError as error:
-        complain(place, "value/invalid", f"{raw!r} does not fit {n.name}: {error}", error.hint)
+        complain(place, "value/invalid", f"{shown(raw)} does not fit {n.name}: {error}", error.hint)
         return None
 
 

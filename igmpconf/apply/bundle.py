@@ -20,7 +20,18 @@ _PACKAGE = Path(__file__).parents[1]
 _ROOMS = ("agent", "engine", "linux", "model", "netconf", "observe", "schema")
 _MODULES = ("__init__.py", "errors.py", "ids.py", "machine.py", "runtime.py", "xmltext.py")
 # What of these rooms only the controller or the lab uses; tests/architecture/test_layers.py sees to that.
-NOT_ON_DEVICE = ("agent/ssh.py", "netconf/client.py", "netconf/sshclient.py", "netconf/target.py", "schema/jsonschema.py", "schema/load.py")
+NOT_ON_DEVICE = (
+    "agent/ssh.py",
+    "netconf/client.py",
+    "netconf/sshclient.py",
+    "netconf/target.py",
+    "schema/document.py",
+    "schema/explain.py",
+    "schema/jsonschema.py",
+    "schema/load.py",
+    "schema/places.py",
+    "schema/printed.py",
+)
 _MAIN = "import sys\nfrom igmpconf.agent.main import main\nsys.exit(main())\n"
 
 

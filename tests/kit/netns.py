@@ -13,10 +13,12 @@ it dies.  All of them belong to one user namespace, in which we are root.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pickle
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -52,6 +54,8 @@ class Namespace:
 
     def __init__(self, name: str, enter: list[str]) -> None:
         self.name = name
+        self.pid = 0
+        self._programs: list[subprocess.Popen[Any]] = []
         self._holder = subprocess.Popen(
             [*enter, sys.executable, "-S", "-E", "-c", _HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False
         )
@@ -65,10 +69,29 @@ class Namespace:
         self.pid = self._holder.pid
 
     def close(self) -> None:
+        """End what still runs inside, which a failed test may have left, then the namespace."""
+        if self.pid:
+            for pid in self.inside():
+                if pid not in {self.pid, os.getpid()}:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+        for program in self._programs:
+            program.wait(10)
         for pipe in (self._holder.stdin, self._holder.stdout, self._holder.stderr):
             if pipe is not None:
                 pipe.close()
         self._holder.wait(10)
+
+    def inside(self) -> list[int]:
+        """The processes that live in this namespace."""
+        here = Path(f"/proc/{self.pid}/ns/net").readlink()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (entry / "ns/net").readlink() == here:
+                        found.append(int(entry.name))
+        return found
 
     @property
     def _enter(self) -> list[str]:
@@ -86,8 +109,10 @@ class Namespace:
         return done.stdout
 
     def popen(self, command: list[str], **keywords: Any) -> subprocess.Popen[Any]:
-        """A program that goes on inside; whoever starts it ends it.  The pid is the program's own (nsenter executes it)."""
-        return subprocess.Popen([*self._enter, *command], **keywords)
+        """A program that goes on inside; it is ended with the namespace at the latest.  The pid is the program's own (nsenter executes it)."""
+        program = subprocess.Popen([*self._enter, *command], **keywords)
+        self._programs.append(program)
+        return program
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function(*arguments)` in a forked child inside; its result comes back pickled, an exception as AssertionError."""
@@ -266,6 +291,9 @@ class Sender:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_IF, bytes(8) + ifindex.to_bytes(4, sys.byteorder))
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+
+    def bind(self, address: str) -> None:
+        self._socket.bind((address, 0))
 
     def send(self, group: str, port: int, payload: bytes = b"frame") -> None:
         self._socket.sendto(payload, (group, port))

@@ -12,6 +12,7 @@ finds the old file or the new one.  What does not match its digest is set aside 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -101,8 +102,9 @@ class Journal:
             raise StateDirectoryError(
                 f"another agent (process {holder}) uses the state directory {self._dir}", hint="stop it, or give this one its own --state-dir"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # for people only; a full disk must not keep the agent from starting
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     # reading
 

@@ -17,9 +17,9 @@ from igmpconf.apply.executor import Execution, monotonic_ms
 from igmpconf.apply.journal import Journal, Story, read, rollouts_dir
 from igmpconf.apply.rollout import Atomic, Outcome, Rollout
 from igmpconf.apply.session import DeviceSession
-from igmpconf.cli.desired import for_devices, make_plan
+from igmpconf.cli.desired import for_devices
 from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, talk
-from igmpconf.cli.plan import files_option
+from igmpconf.cli.plan import files_option, make_plan, written_by
 from igmpconf.errors import IgmpconfError, InDoubt, InputError, RolledBack, RpcFailed, StalePlan, TransportError
 from igmpconf.ids import DeviceName, PersistId
 from igmpconf.model.leaf import Duration, LeafError
@@ -119,7 +119,7 @@ def apply(
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     plan = make_plan(devices, [one.config for one in wanted])
-    return carry_out(plan, {one.name: one for one in devices}, options)
+    return carry_out(plan, {one.name: one for one in devices}, options, written_by(devices, wanted))
 
 
 def _saved(path: Path) -> Plan:
@@ -144,9 +144,9 @@ def _devices_of(plan: Plan, device: str | None, inventory: Path | None) -> dict[
     return {found.name: found}
 
 
-def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions) -> int:
+def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, written: render.WrittenBy | None = None) -> int:
     """Show the plan, ask, execute, and say how it ended.  Raises what the exit code stands for."""
-    click.echo(render.text(plan, paint=colour), nl=False)
+    click.echo(render.text(plan, paint=colour, written=written), nl=False)
     if plan.is_empty:
         return 0
     _within(plan, options.max_impact)
@@ -197,7 +197,7 @@ def _free_id(plan_id: str) -> str:
 
 _SAID = {
     Phase.LOCKED: "locked",
-    Phase.CHECKED: "as planned against",
+    Phase.CHECKED: "unchanged since the plan",
     Phase.EDITED: "edited",
     Phase.VALIDATED: "validated",
     Phase.PROVISIONAL: "committed, unconfirmed; verifying",
@@ -224,7 +224,9 @@ def _conclude(outcomes: Sequence[Outcome], rollout: Rollout, *, took_ms: int) ->
     for outcome in by_phase.get(Phase.LEFT, []):
         left_s = max(0, (outcome.undoes_itself_by_ms or now_ms) - now_ms) // 1000
         click.echo(f"{outcome.device}: committed and verified, not confirmed; it undoes itself in {left_s}s unless: igmpconf confirm {rollout.persist_id}")
-    done = [outcome.device for outcome in (*by_phase.get(Phase.CONFIRMED, []), *by_phase.get(Phase.UNCHANGED, []))]
+    for outcome in by_phase.get(Phase.UNCHANGED, []):
+        click.echo(f"{outcome.device} already is as planned; nothing was done.")
+    done = [outcome.device for outcome in by_phase.get(Phase.CONFIRMED, [])]
     if done:
         click.echo(f"Applied to {', '.join(done)} in {took_ms / 1000:.2f}s (plan {rollout.plan.plan_id}).")
     bad = [outcome for phase in (Phase.IN_DOUBT, Phase.ROLLED_BACK, Phase.REFUSED) for outcome in by_phase.get(phase, [])]

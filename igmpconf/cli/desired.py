@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from igmpconf.apply.session import device_state, running_config
-from igmpconf.cli.devices import Device, for_each, talk
-from igmpconf.errors import IgmpconfError, InputError
+from igmpconf.cli.devices import Device, talk
+from igmpconf.errors import InputError
 from igmpconf.inventory.fleet import Host
 from igmpconf.inventory.render import SUFFIX, rendered
 from igmpconf.model.config import DeviceConfig
-from igmpconf.netconf.client import NetconfClient
-from igmpconf.plan.plan import DevicePlan, Plan, planned
-from igmpconf.schema.diagnostic import Diagnostic, in_order
-from igmpconf.schema.load import load_files
-
-if TYPE_CHECKING:
-    from igmpconf.schema.load import Loaded
+from igmpconf.schema.diagnostic import in_order
+from igmpconf.schema.load import Loaded, load_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +26,7 @@ class Wanted:
     """The desired state of one device."""
 
     config: DeviceConfig
-    diagnostics: tuple[Diagnostic, ...]
+    written: dict[str, str]  # path -> duration as the user wrote it, where that is not its canonical text
 
 
 def new_plan_id() -> str:
@@ -56,8 +50,8 @@ def of_hosts(hosts: Sequence[Host]) -> list[Wanted]:
                 raise InputError(
                     f"the inventory does not say what is wanted of {host.name}", hint="give it igmpconf_config: FILE in host_vars or group_vars, or use -f FILE"
                 )
-            paths = [_text_of(path, host, Path(scratch)) for path in files]
-            loads.append(load_files(paths))
+            made = {_text_of(path, host, Path(scratch)): path for path in files}
+            loads.append(_named(load_files(list(made)), {str(path): f"{source} for {host.name}" for path, source in made.items() if path != source}))
         return _settled(loads)
 
 
@@ -73,6 +67,12 @@ def _text_of(path: Path, host: Host, scratch: Path) -> Path:
     return made
 
 
+def _named(loaded: Loaded, names: dict[str, str]) -> Loaded:
+    """Complaints about what a template made speak of the template; line and column are those of what it made."""
+    diagnostics = tuple(dataclasses.replace(d, file=names.get(d.file or "", d.file)) for d in loaded.diagnostics)
+    return dataclasses.replace(loaded, diagnostics=diagnostics)
+
+
 def _settled(loads: Sequence[Loaded]) -> list[Wanted]:
     complaints = in_order(list(dict.fromkeys(d for loaded in loads for d in loaded.diagnostics)))
     errors = [d for d in complaints if d.is_error]
@@ -83,7 +83,7 @@ def _settled(loads: Sequence[Loaded]) -> list[Wanted]:
     wanted = []
     for loaded in loads:
         assert loaded.config is not None
-        wanted.append(Wanted(loaded.config, tuple(loaded.diagnostics)))
+        wanted.append(Wanted(loaded.config, {echo.path: echo.written for echo in loaded.echoes}))
     return wanted
 
 
@@ -98,20 +98,3 @@ def for_devices(devices: Sequence[Device], files: Sequence[Path]) -> list[Wanted
         named = ", ".join(device.name for device in devices if device.host is None)
         raise InputError(f"nothing says what is wanted of {named}", hint="give the desired state with -f FILE, or keep an inventory")
     return of_hosts(hosts)
-
-
-def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig]) -> Plan:
-    """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked."""
-    by_name = {device.name: config for device, config in zip(devices, wanted, strict=True)}
-
-    def one(device: Device) -> DevicePlan:
-        with NetconfClient.connect(device.target, say=talk) as client:
-            return planned(device.name, running_config(client), by_name[device.name], device_state(client))
-
-    answers = for_each(devices, one)
-    failed = [answer for answer in answers if isinstance(answer, IgmpconfError)]
-    for error in failed[1:]:
-        talk(f"igmpconf: {error.message}")
-    if failed:
-        raise failed[0]
-    return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from igmpconf.cli.desired import for_devices, make_plan
-from igmpconf.cli.devices import chosen, colour, device_options, talk
+from igmpconf.apply.session import device_state, running_config
+from igmpconf.cli.desired import Wanted, for_devices, new_plan_id
+from igmpconf.cli.devices import Device, chosen, colour, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError
+from igmpconf.model.config import DeviceConfig
+from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan import render
-from igmpconf.plan.plan import Plan, to_json
+from igmpconf.plan.plan import DevicePlan, Plan, planned, to_json
 
 CHANGES = 2
 
 files_option = click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="Desired state in YAML; several are merged in order.")
 
 
-def shown(plan: Plan, form: str) -> str:
-    """The plan in one of the output formats."""
+def shown(plan: Plan, form: str, written: render.WrittenBy | None = None) -> str:
+    """The plan in one of the output formats; `written` has durations as the user wrote them."""
     match form:
         case "json":
             return to_json(plan)
         case "markdown":
-            return render.markdown(plan)
+            return render.markdown(plan, written=written)
         case "junit":
-            return render.junit(plan)
+            return render.junit(plan, written=written)
         case _:
-            return render.text(plan, paint=colour)
+            return render.text(plan, paint=colour, written=written)
 
 
 @click.command()
@@ -43,11 +47,36 @@ def plan(
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     made = make_plan(devices, [one.config for one in wanted])
-    click.echo(shown(made, form), nl=False)
+    click.echo(shown(made, form, written_by(devices, wanted)), nl=False)
     if out is not None:
         save(made, out)
         talk(f"saved to {out}; `igmpconf apply {out}` executes exactly this plan")
     return CHANGES if detailed_exitcode and not made.is_empty else 0
+
+
+def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig]) -> Plan:
+    """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked."""
+    by_name = {device.name: config for device, config in zip(devices, wanted, strict=True)}
+
+    def one(device: Device) -> DevicePlan:
+        with NetconfClient.connect(device.target, say=talk) as client:
+            state = device_state(client)
+            if state.agent is not None and (pending := state.agent.pending_persist_id) is not None:
+                talk(f"warning: {device.name}: a commit waits for its confirmation: igmpconf confirm {pending}, or cancel {pending}")
+            return planned(device.name, running_config(client), by_name[device.name], state)
+
+    answers = for_each(devices, one)
+    failed = [answer for answer in answers if isinstance(answer, IgmpconfError)]
+    for error in failed[1:]:
+        talk(f"igmpconf: {error.message}")
+    if failed:
+        raise failed[0]
+    return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))
+
+
+def written_by(devices: Sequence[Device], wanted: Sequence[Wanted]) -> dict[str, dict[str, str]]:
+    """Per device, the durations as they were written."""
+    return {device.name: one.written for device, one in zip(devices, wanted, strict=True)}
 
 
 def save(made: Plan, out: Path) -> None:
@@ -69,7 +98,7 @@ def drift(files: tuple[Path, ...], device: str | None, limit: str | None, invent
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     made = make_plan(devices, [one.config for one in wanted])
-    click.echo(shown(made, form), nl=False)
+    click.echo(shown(made, form, written_by(devices, wanted)), nl=False)
     drifted = [one for one in devices if any(p.device == one.name and p.changes for p in made.devices)]
     for one in drifted:
         for line in last_commits(one, 3):

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import click
-import yaml
 
 from igmpconf.cli.desired import Wanted, of_files, of_hosts
 from igmpconf.cli.devices import DEFAULT_INVENTORY, fleet, talk
@@ -14,6 +13,7 @@ from igmpconf.errors import InputError
 from igmpconf.inventory.fleet import Host
 from igmpconf.model.canon import digest, to_plain
 from igmpconf.model.config import DeviceConfig
+from igmpconf.schema.load import dump
 
 _inventory_option = click.option(
     "-i", "--inventory", type=click.Path(path_type=Path), help="Ansible YAML inventory, a file or a directory.  [default: ./inventory]"
@@ -81,7 +81,6 @@ def render(host: str, inventory: Path | None, form: str) -> int:
 
 
 def _text(wanted: Wanted, form: str) -> str:
-    plain = to_plain(wanted.config)
     if form == "json":
-        return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=False)
+        return json.dumps(to_plain(wanted.config), indent=2, ensure_ascii=False) + "\n"
+    return dump(wanted.config)

@@ -18,6 +18,7 @@ _COLOURS = {"+": "green", "~": "yellow", "-": "red"}
 _GROUPS_SHOWN = 6  # a line stays a line; JSON has them all
 
 Written = Mapping[str, str]  # path text -> the value as the user wrote it, where it differs from the canonical text
+WrittenBy = Mapping[str, Written]  # device -> that
 
 
 def plain_paint(text: str, colour: str) -> str:  # noqa: ARG001 - a Paint that does not
@@ -41,7 +42,7 @@ def summary(plan: Plan) -> str:
     return f"Plan: {add} to add, {change} to change, {remove} to remove{where}."
 
 
-def text(plan: Plan, *, paint: Paint = plain_paint, written: Written | None = None) -> str:
+def text(plan: Plan, *, paint: Paint = plain_paint, written: WrittenBy | None = None) -> str:
     """The whole plan for a terminal, ending with the summary line."""
     lines: list[str] = []
     for device in plan.devices:
@@ -51,11 +52,15 @@ def text(plan: Plan, *, paint: Paint = plain_paint, written: Written | None = No
             continue
         lines.append(f"{device.device}:")
         for change in device.changes:
-            lines.extend(_change_lines(change, paint, written or {}))
+            lines.extend(_change_lines(change, paint, _of(written, device)))
         lines.append(f"  impact: {impact_text(worst(change.impact for change in device.changes))}")
         lines.append("")
     lines.append(summary(plan))
     return "\n".join(lines) + "\n"
+
+
+def _of(written: WrittenBy | None, device: DevicePlan) -> Written:
+    return (written or {}).get(device.device, {})
 
 
 def change_line(change: Change, written: Written | None = None) -> str:
@@ -86,28 +91,27 @@ def _change_lines(change: Change, paint: Paint, written: Written) -> Iterator[st
     if n.kind == "list":
         yield "  " + paint(f"{change.action} {where}", colour)
         entry = change.after if change.after is not None else change.before
-        for name, value in _leaves(entry, skip=set(n.key), at=where, written=written if change.after is not None else {}):
-            yield "      " + paint(f"{change.action} {name}: {value}", colour)
+        for line in _entry_lines(entry, skip=set(n.key), at=where, written=written if change.after is not None else {}):
+            yield "      " + paint(f"{change.action} {line}", colour)
     else:
         yield "  " + paint(change_line(change, written), colour)
     if change.impact.level != "none":
         yield "      " + paint(f"! {impact_text(change.impact)}", "red" if change.impact.level == "interrupts" else "yellow")
 
 
-def _leaves(entry: Any, *, skip: set[str], at: str, written: Written, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _entry_lines(entry: Any, *, skip: set[str], at: str, written: Written) -> Iterator[str]:
+    """What an entry holds, a line a leaf; an entry within it is a line of its own with everything it holds."""
     for n in nodes(type(entry)):
         value = getattr(entry, n.attr)
         if value is None or value == () or n.name in skip:
             continue
         if n.kind == "list":
             for one in value:
-                key = ",".join(key_texts(n, one))
-                inner = list(_leaves(one, skip=set(n.key), at=f"{at}/{n.name}[{key}]", written=written, prefix=f"{prefix}{n.name}[{key}]/"))
-                yield from inner or [(f"{prefix}{n.name}", key)]
-        elif n.kind == "container":
-            yield from _leaves(value, skip=set(), at=f"{at}/{n.name}", written=written, prefix=f"{prefix}{n.name}/")
+                step = f"{n.name}[{','.join(key_texts(n, one))}]"
+                inner = ", ".join(_entry_lines(one, skip=set(n.key), at=f"{at}/{step}", written=written))
+                yield f"{step}: {inner}" if inner else step
         else:
-            yield f"{prefix}{n.name}", _value(n, value, f"{at}/{n.name}", written)
+            yield f"{n.name} {_value(n, value, f'{at}/{n.name}', written)}"
 
 
 def _value(n: Node, value: Any, where: str, written: Written) -> str:
@@ -120,7 +124,7 @@ def _value(n: Node, value: Any, where: str, written: Written) -> str:
     return f"{said} ({canonical})" if said is not None and said != canonical else canonical
 
 
-def markdown(plan: Plan, *, written: Written | None = None) -> str:
+def markdown(plan: Plan, *, written: WrittenBy | None = None) -> str:
     """The plan as a comment of a merge request."""
     lines = [f"### igmpconf plan `{plan.plan_id}`", "", f"**{summary(plan)}**", ""]
     for device in plan.devices:
@@ -130,7 +134,7 @@ def markdown(plan: Plan, *, written: Written | None = None) -> str:
         lines += [f"#### {device.device}", "", f"Impact: **{impact.level}**" + (f": {impact_text(impact)}" if impact.level != "none" else ""), "", "```diff"]
         for change in device.changes:
             # A diff block colours + and - only; a change is shown as both.
-            lines += _diff_lines(change, written or {})
+            lines += _diff_lines(change, _of(written, device))
         lines += ["```", ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -142,7 +146,7 @@ def _diff_lines(change: Change, written: Written) -> list[str]:
     return [line.strip() for line in _change_lines(change, plain_paint, written) if not line.strip().startswith("!")]
 
 
-def junit(plan: Plan, *, written: Written | None = None) -> str:
+def junit(plan: Plan, *, written: WrittenBy | None = None) -> str:
     """The plan as a JUnit report: a device is a test case, and one that differs from the desired state has failed."""
     changed = sum(1 for device in plan.devices if device.changes)
     lines = [
@@ -156,7 +160,7 @@ def junit(plan: Plan, *, written: Written | None = None) -> str:
             else f'  <testcase classname="igmpconf.plan" name="{escape(device.device)}"/>'
         )
         if device.changes:
-            said = "\n".join(_failure_lines(device, written or {}))
+            said = "\n".join(_failure_lines(device, _of(written, device)))
             lines += [f'    <failure message="{len(device.changes)} changes">{escape(said)}</failure>', "  </testcase>"]
     return "\n".join([*lines, "</testsuite>"]) + "\n"
 

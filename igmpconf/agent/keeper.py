@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ class Keeper:
                 return code if code > 0 else 1
             if time.monotonic() - started > _STEADY_S:
                 delay_s = 0.0
-            _say(f"the engine ended ({_outcome(code)}); starting it again" + (f" in {delay_s:g} s" if delay_s else "") + f", {len(self._held)} sockets held")
+            say(f"the engine ended ({_outcome(code)}); starting it again" + (f" in {delay_s:g} s" if delay_s else "") + f"; {len(self._held)} routing sockets held")
             if delay_s and self._ended_while_waiting(delay_s):
                 return 0
             delay_s = min(max(delay_s * 2, 0.1), _LONGEST_DELAY_S)
@@ -143,8 +144,10 @@ def _drain(fd: int) -> set[int]:
         return set()
 
 
-def _say(text: str) -> None:
-    pass
+def say(text: str, hint: str | None = None) -> None:
+    """One line for whoever started the agent, and what to do about it."""
+    sys.stderr.write(f"igmpconf-agent: {text}\n" + (f"  hint: {hint}\n" if hint else ""))
+    sys.stderr.flush()
 
 
 def _outcome(code: int) -> str:

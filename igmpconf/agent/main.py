@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from igmpconf.agent.keeper import Keeper, KeeperLink, inherited
+from igmpconf.agent.keeper import Keeper, KeeperLink, inherited, say
 from igmpconf.agent.relay import relay
 from igmpconf.agent.sshoptions import SshOptions
 from igmpconf.errors import IgmpconfError
@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, list(sys.argv[1:] if arguments is None else arguments))
     except IgmpconfError as error:
+        say(error.message, error.hint)
         return error.exit_code
 
 

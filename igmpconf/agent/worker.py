@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from igmpconf.agent.keeper import KeeperLink, become_keeper, write_pid
+from igmpconf.agent.keeper import KeeperLink, become_keeper, say, write_pid
 from igmpconf.agent.runner import Runner
 from igmpconf.agent.service import SshOptions, start_netconf
 from igmpconf.engine.effects import Note
@@ -45,6 +45,7 @@ def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.soc
     try:
         how = asyncio.run(_work(options, link, held))
     except IgmpconfError as error:
+        say(error.message, error.hint)
         return error.exit_code
     if isinstance(how, dict):
         extra = () if options.ssh is None or options.ssh.listen_fd is None else (options.ssh.listen_fd,)

@@ -48,7 +48,7 @@ def apply_rows(lab: Lab) -> list[dict[str, object]]:
             igmpconf(lab, "apply", "-f", str(files[(number + 1) % 2]), "--yes", inventory=inventory)
             whole.append((time.perf_counter() - started) * 1000)
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "igmpconf.cli.main", "--version"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-P", "-m", "igmpconf.cli.main", "--version"], check=True, stdout=subprocess.DEVNULL)
         start_ms = (time.perf_counter() - started) * 1000
         parts = _parts(inventory, files)
     rows = [{"measure": "one apply over OpenSSH, whole command", "igmpconf": statistics.median(whole), "unit": "ms"}]

@@ -60,7 +60,7 @@ class Igmpconf:
 
 def igmpconf(lab: Lab, *arguments: str, inventory: Path | None = None) -> None:
     """One command against the lab's router; its output is shown when it fails."""
-    argv = [sys.executable, "-m", "igmpconf.cli.main", *arguments, "-i", str(inventory or lab.home / "inventory.yaml"), "-d", "router"]
+    argv = [sys.executable, "-P", "-m", "igmpconf.cli.main", *arguments, "-i", str(inventory or lab.home / "inventory.yaml"), "-d", "router"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=os.environ | {"NO_COLOR": "1"})
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

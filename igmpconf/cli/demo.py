@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 
 from igmpconf.cli.lab import counts_table
@@ -88,7 +88,7 @@ class _Demo:
     def _plan(self) -> None:
         self._command("plan -f home.yaml --detailed-exitcode", expected=2)
         quiet = all(count.on_wire == 0 for host in self._lab.counts().values() for count in host.values())
-        self._fact("both streams reach the router, and not one datagram passes it", quiet and all(n > _ENOUGH for n in self._lab.sent().values()))
+        self._fact("the head end sends both streams, and not one datagram passes the router", quiet and all(n > _ENOUGH for n in self._lab.sent().values()))
 
     def _apply(self) -> None:
         self._command("apply -f home.yaml --yes")
@@ -127,7 +127,8 @@ class _Demo:
     def _rolled_back(self) -> None:
         self._command("apply -f wrong-upstream.yaml --yes --verify-timeout 1s", expected=7)
         self._command("plan -f home.yaml --detailed-exitcode")
-        self._fact("the streams are back", self._flows("h1", G1) and self._flows("h3", G2))
+        back = self._flows("h1", G1) and self._flows("h3", G2)
+        self._fact(f"the streams are back; the interruption that the plan announced cost {self._lost()} datagrams", back)
 
     def _unconfirmed(self) -> None:
         lost, received = self._lost(), self._lab.counts()["h1"][G1].received
@@ -156,7 +157,7 @@ class _Demo:
     # --- means
 
     def _argv(self, line: str) -> list[str]:
-        return [sys.executable, "-m", "igmpconf.cli.main", *line.split()]
+        return [sys.executable, "-P", "-m", "igmpconf.cli.main", *line.split()]  # -P: nothing is imported from the directory we are in
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {"XDG_STATE_HOME": str(self._lab.home.parents[1]), "COLUMNS": str(self._console.width - 2)}
@@ -175,7 +176,7 @@ class _Demo:
             check=False,
         )
         if done.stdout.strip():
-            self._console.print(Padding(escape(done.stdout.rstrip()), (0, 0, 0, 2)), highlight=False, style="dim", soft_wrap=True)
+            self._console.print(indent(done.stdout.rstrip(), "  "), markup=False, highlight=False, style="dim", soft_wrap=True)
         self._fact(f"exit code {done.returncode}" + ("" if done.returncode == expected else f", expected {expected}"), done.returncode == expected)
         return done.stdout
 
@@ -225,7 +226,7 @@ def demo() -> int:
     """Show the main job on real streams, in a lab of network namespaces; about half a minute."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="igmpconf-demo-") as scratch:
-        home = Path(scratch) / "igmpconf" / "lab"
+        home = Path(scratch) / "state" / "igmpconf" / "lab"
         console.print("Building a lab: a head end with two streams, a router with the agent, three subscribers …")
         lab = Lab.up(home, tied=True)
         try:

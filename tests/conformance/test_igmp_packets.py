@@ -101,7 +101,15 @@ def test_a_broken_datagram_is_refused(datagram, reason):
 
 @pytest.mark.parametrize(
     ("options", "found"),
-    [("94040000", True), ("01010194" + "04000000", True), ("00940400", False), ("94040001", False), ("83040000", False), ("9400", False), ("8303019404000000", True)],
+    [
+        ("94040000", True),
+        ("01010194" + "04000000", True),
+        ("00940400", False),
+        ("94040001", False),
+        ("83040000", False),
+        ("9400", False),
+        ("8303019404000000", True),
+    ],
 )
 def test_router_alert_is_found_among_other_options(options, found):
     padded = bytes.fromhex(options) + bytes(-len(bytes.fromhex(options)) % 4)

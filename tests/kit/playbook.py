@@ -17,7 +17,9 @@ from igmpconf.engine.engine import Engine
 from igmpconf.engine.events import ConfigReplaced, Event, InterfaceAddress, LinkChanged, LinkRemoved, PacketReceived, RouteFound, RoutesFound, TimePassed
 from igmpconf.engine.family import IGMP, Family
 from igmpconf.engine.messages import Query, Record
+from igmpconf.errors import WireError
 from igmpconf.ids import IfIndex
+from igmpconf.model.canon import to_plain
 from igmpconf.model.config import ProxyConfig
 from igmpconf.model.state import GroupRow, InterfaceRow
 from tests.kit.builders import packed, route, sent_text, unroute, unvif, vif
@@ -41,7 +43,7 @@ class Play:
     # -- what happens ------------------------------------------------------------------------------------------------
 
     def tell(self, event: Event) -> Play:
-        self._transcript.append(f"{self.now_ms:>9} >> {event}")
+        self._transcript.append(f"{self.now_ms:>9} >> {self._told(event)}")
         for effect in self.engine.handle(event, self.now_ms):
             self.effects.append((self.now_ms, effect))
             if isinstance(effect, Note):
@@ -101,7 +103,9 @@ class Play:
     def advance(self, s: float = 0, ms: int = 0) -> Play:
         return self.at(ms=self.now_ms + round(s * 1000) + ms)
 
-    def on(self, name: str, *messages: Record | Query, host: str | int = 100, version: int | None = None, ttl: int = 1, alert: bool = True, to: str | None = None) -> Play:
+    def on(
+        self, name: str, *messages: Record | Query, host: str | int = 100, version: int | None = None, ttl: int = 1, alert: bool = True, to: str | None = None
+    ) -> Play:
         """Messages arrive: records make one report, a query is itself.  `host` is a number in the link's subnet, or an address."""
         ifindex = self.names[name]
         sender = packed(host) if isinstance(host, str) else packed(f"10.{ifindex}.0.{host}" if self.family.address_bytes == 4 else f"fe80::{ifindex}:{host:x}")
@@ -167,6 +171,17 @@ class Play:
     def transcript(self) -> str:
         return "\n".join(self._transcript)
 
+    def _told(self, event: Event) -> str:
+        if isinstance(event, ConfigReplaced):
+            return f"ConfigReplaced({to_plain(event.config) if event.config is not None else None})"
+        if isinstance(event, PacketReceived):
+            try:
+                said = sent_text(self.family, self._name(event.ifindex), event.payload, event.sender)
+            except WireError as error:
+                said = f"{self._name(event.ifindex)}: {event.payload.hex()} ({error})"
+            return f"{said.replace('>', ' from ' + self.family.text(event.sender) + ':', 1)}"
+        return str(event)
+
     def _name(self, ifindex: IfIndex) -> str:
         return next((name for name, known in self.names.items() if known == ifindex), str(ifindex))
 
@@ -176,7 +191,11 @@ class Play:
 
         match effect:
             case SendPacket():
-                sender = effect.source if effect.source not in {None, self.family.unspecified} else packed("fe80::1" if self.family.address_bytes == 16 else "10.0.0.1")
+                sender = (
+                    effect.source
+                    if effect.source not in {None, self.family.unspecified}
+                    else packed("fe80::1" if self.family.address_bytes == 16 else "10.0.0.1")
+                )
                 return sent_text(self.family, self._name(effect.ifindex), effect.payload, sender)
             case SetRoute():
                 return route(shown(effect.source), shown(effect.group), self._name(effect.iif), *(self._name(oif) for oif, _ in effect.oifs))

@@ -59,6 +59,7 @@ from igmpconf.netconf.messages import RpcError
 
 Stop = Literal["rollback-timeout", "rollback-cancel", "rollback-session", "rollback-restart"]
 
+OVERTAKEN = "candidate-changed"  # app-tag: what was asked was made from a candidate that is no more; asking anew may succeed
 RETRY_MS = 5_000  # ours: what the kernel refused is tried again
 
 Step = Literal["announce", "replace", "settle", "undo-engine", "undo-journal"]
@@ -240,7 +241,7 @@ class Datastore:
         if error is not None:
             return error
         if event.base != self.candidate:
-            return RpcError("application", "in-use", message="candidate changed while the edit was being made; repeat it")
+            return _overtaken()
         self._candidate = None if event.config == self._running else event.config
         return None
 
@@ -292,7 +293,7 @@ class Datastore:
         if self._due is not None and self._due != "start":
             return RpcError("protocol", "in-use", message="the last confirmed commit is being rolled back; the kernel refused it so far, it is tried again")
         if event.candidate != self.candidate:
-            return RpcError("protocol", "in-use", message="candidate was changed while it was being committed; repeat it")
+            return _overtaken()
         token = self._deadline.commit.persist_id if self._deadline is not None else None
         if event.persist_id is not None and event.persist_id != token:
             waiting = "another persist id waits" if token is not None else "no persistent confirmed commit waits"
@@ -476,6 +477,10 @@ class Datastore:
 
 def _lock_denied(holder: int, message: str) -> RpcError:
     return RpcError("protocol", "lock-denied", message=message, info=(("session-id", str(holder)),))
+
+
+def _overtaken() -> RpcError:
+    return RpcError("protocol", "in-use", app_tag=OVERTAKEN, message="another session changed the candidate at the same time; repeat the request")
 
 
 def _journal_error(message: str) -> RpcError:

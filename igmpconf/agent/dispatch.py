@@ -18,6 +18,7 @@ from xml.etree.ElementTree import Element
 from igmpconf.agent import monitoring
 from igmpconf.agent.access import User
 from igmpconf.agent.complaints import data_error, semantic_errors
+from igmpconf.agent.datastore import OVERTAKEN
 from igmpconf.agent.events import (
     CancelAsked,
     CandidateEdited,
@@ -72,6 +73,7 @@ from igmpconf.schema.semantic import check
 from igmpconf.schema.xml import DataError, config_to_xml, state_to_xml, xml_to_config
 
 _DEFAULT_OPERATIONS: tuple[DefaultOperation, ...] = get_args(DefaultOperation)
+_ATTEMPTS = 5  # ours: of an edit or commit that others overtake
 _STANDARD = "urn:ietf:params:netconf:capability"
 
 
@@ -248,14 +250,21 @@ class Dispatcher:
         config = needed(given, "config", call.operation)
         self._must_be_candidate(target)
         self._must_be_writable(call)
-        base = self._store.machine.candidate
-        wanted, errors = _edited(base, config, default_operation, goes_on=on_error == "continue-on-error")
-        if test != "set":
-            errors += semantic_errors(check(wanted))
-            if errors:
-                raise RpcRefused(*errors)
-        if test != "test-only" and wanted != base:
-            await self._ask(CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted))
+        errors: tuple[RpcError, ...] = ()
+
+        def question() -> Question | None:
+            nonlocal errors
+            base = self._store.machine.candidate
+            wanted, errors = _edited(base, config, default_operation, goes_on=on_error == "continue-on-error")
+            if test != "set":
+                errors += semantic_errors(check(wanted))
+                if errors:
+                    raise RpcRefused(*errors)
+            if test == "test-only" or wanted == base:
+                return None
+            return CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted)
+
+        await self._ask_until_current(question)
         if errors:
             raise RpcRefused(*errors)
         return ok()
@@ -269,9 +278,12 @@ class Dispatcher:
             raise invalid_value(f"source and target are both {target}")
         self._must_be_candidate(target)
         self._must_be_writable(call)
-        wanted = xml_to_config(list(config)) if config is not None else self._config_of(datastore(source))
-        base = self._store.machine.candidate
-        await self._ask(CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted))
+
+        def question() -> Question:
+            wanted = xml_to_config(list(config)) if config is not None else self._config_of(datastore(source))
+            return CandidateEdited(token=self._store.token(), session=call.session, base=self._store.machine.candidate, config=wanted)
+
+        await self._ask_until_current(question)
         return ok()
 
     async def _delete_config(self, call: _Call) -> list[Element]:
@@ -319,26 +331,30 @@ class Dispatcher:
         names = ("confirmed", "confirm-timeout", "persist", "persist-id")
         given = parameters(call.operation, *(f"{{{BASE}}}{name}" for name in names), f"{{{OUR_NETCONF}}}plan", f"{{{OUR_NETCONF}}}comment")
         timeout_s = confirm_timeout_s(given.get(f"{{{BASE}}}confirm-timeout"))
-        machine = self._store.machine
-        candidate = machine.candidate
-        if candidate != machine.running:
-            errors = semantic_errors(check(candidate))
-            if errors:
-                raise RpcRefused(*errors)
-        await self._ask(
-            CommitAsked(
+        is_confirmed = f"{{{BASE}}}confirmed" in given
+        given_persist, given_persist_id = persist(given, "persist"), persist(given, "persist-id")
+        plan, comment = remark(given, "plan"), remark(given, "comment")
+
+        def question() -> Question:
+            candidate = self._store.machine.candidate
+            if candidate != self._store.machine.running:
+                errors = semantic_errors(check(candidate))
+                if errors:
+                    raise RpcRefused(*errors)
+            return CommitAsked(
                 token=self._store.token(),
                 session=call.session,
                 candidate=candidate,
                 user=call.user.name,
-                is_confirmed=f"{{{BASE}}}confirmed" in given,
+                is_confirmed=is_confirmed,
                 confirm_timeout_s=timeout_s,
-                persist=persist(given, "persist"),
-                persist_id=persist(given, "persist-id"),
-                plan=remark(given, "plan"),
-                comment=remark(given, "comment"),
+                persist=given_persist,
+                persist_id=given_persist_id,
+                plan=plan,
+                comment=comment,
             )
-        )
+
+        await self._ask_until_current(question)
         return ok()
 
     async def _cancel_commit(self, call: _Call) -> list[Element]:
@@ -363,6 +379,16 @@ class Dispatcher:
     def _only_target(self, call: _Call) -> Target:
         given = parameters(call.operation, f"{{{BASE}}}target")
         return datastore(needed(given, "target", call.operation))
+
+    async def _ask_until_current(self, question: Callable[[], Question | None]) -> None:
+        """Ask what was made from the candidate; make it anew when the candidate changed before its turn came."""
+        for _ in range(_ATTEMPTS):
+            asked = question()
+            error = await self._store.ask(asked) if asked is not None else None
+            if error is None or error.app_tag != OVERTAKEN:
+                break
+        if error is not None:
+            raise RpcRefused(error)
 
     async def _ask(self, question: Question) -> None:
         error = await self._store.ask(question)

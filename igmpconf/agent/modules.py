@@ -9,49 +9,10 @@ import functools
 import re
 from dataclasses import dataclass
 
-from igmpconf.schema.yang import module_text
+from igmpconf.schema.yang import module_text, netconf_module_text
 
 OURS = "urn:igmpconf:yang:igmpconf"
 OUR_NETCONF = "urn:igmpconf:yang:igmpconf-netconf"
-
-_NETCONF_MODULE = """module igmpconf-netconf {
-  yang-version 1.1;
-  namespace "urn:igmpconf:yang:igmpconf-netconf";
-  prefix ign;
-
-  import ietf-netconf {
-    prefix nc;
-    reference "RFC 6241";
-  }
-
-  organization "igmpconf";
-  description "What igmpconf adds to the operations of NETCONF.";
-
-  revision 2026-11-25 {
-    description "First version.";
-  }
-
-  augment "/nc:commit/nc:input" {
-    description "Who asks why: both are kept with the commit in the history.";
-    leaf plan {
-      type string {
-        length "1..255";
-        pattern '[^\\n\\r\\t]*';
-      }
-      description
-        "Identity of the plan that is applied.  When it is the plan of the last commit, and nothing changed since, the
-         operation succeeds without doing anything.";
-    }
-    leaf comment {
-      type string {
-        length "0..255";
-        pattern '[^\\n\\r\\t]*';
-      }
-      description "What the change is for.";
-    }
-  }
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +30,7 @@ class YangModule:
 @functools.cache
 def modules() -> tuple[YangModule, ...]:
     """Every module that can be fetched."""
-    return tuple(_read(text) for text in (module_text(), _NETCONF_MODULE))
+    return tuple(_read(text) for text in (module_text(), netconf_module_text()))
 
 
 def _read(text: str) -> YangModule:

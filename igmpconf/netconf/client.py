@@ -214,7 +214,7 @@ class NetconfClient:
         try:
             session.greet(connect_timeout_s or HELLO_TIMEOUT_S)
         except (NCClientError, OSError, FramingError, xmltext.XmlTextError, EOFError) as error:
-            complaint = owner.stderr_text()
+            complaint = owner.last_words()
             client.abort()
             raise _no_greeting(target, complaint or str(error)) from None
         except BaseException:
@@ -428,8 +428,8 @@ class _UnixConnection:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
 
-    def stderr_text(self) -> str:
-        """A socket has no second stream to complain on."""
+    def last_words(self) -> str:
+        """A socket has no second stream to say why."""
         return ""
 
     def close(self) -> None:

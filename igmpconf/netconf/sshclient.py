@@ -25,6 +25,12 @@ from igmpconf.netconf.target import SshTarget
 
 CONNECT_TIMEOUT_S = 10.0
 _MAX_JUMPS = 8
+_LAST_WORDS_S = 1.0  # sshd tells the exit status a little after the end of stdout
+_EXIT_STATUS = {  # of `igmpconf-agent netconf`, and of the shell that starts it
+    5: "it is not running, or the user may not use its socket",
+    126: "the command of `Subsystem netconf` cannot be executed",
+    127: "the command of `Subsystem netconf` does not exist",
+}
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256")  # RFC 8332: how an ssh-rsa key signs today
 
@@ -38,16 +44,22 @@ class SshConnection:
         self.channel = channel
         self._transports = transports
 
-    def stderr_text(self) -> str:
-        """What the far side complained about so far, one line."""
-        channel = self.channel
+    def last_words(self) -> str:
+        """Why the far side ended, as far as it says; waits a moment for it.
+
+        OpenSSH drops what a subsystem writes to stderr, so its exit status has to speak; other servers pass it on.
+        """
+        self.channel.settimeout(_LAST_WORDS_S)
         said = b""
-        while channel.recv_stderr_ready():
-            piece = channel.recv_stderr(4096)
-            if not piece:
-                break
-            said += piece
-        return " ".join(said.decode(errors="replace").split())
+        try:
+            while piece := self.channel.recv_stderr(4096):
+                said += piece
+        except TimeoutError:
+            return ""  # it is still there, and silent
+        if said:
+            return " ".join(said.decode(errors="replace").split())
+        self.channel.status_event.wait(_LAST_WORDS_S)
+        return _EXIT_STATUS.get(self.channel.exit_status, "")
 
     def close(self) -> None:
         """End the channel and every transport, the outermost last."""

@@ -19,8 +19,9 @@ from igmpconf.apply.executor import Execution
 from igmpconf.apply.journal import Journal
 from igmpconf.apply.rollout import Rollout
 from igmpconf.apply.session import DeviceSession
-from igmpconf.cli.desired import make_plan, of_files
+from igmpconf.cli.desired import of_files
 from igmpconf.cli.devices import named_device
+from igmpconf.cli.plan import make_plan
 from igmpconf.ids import PersistId
 from igmpconf.lab import example
 from igmpconf.lab.keys import write_access

@@ -59,6 +59,7 @@ class Engine:
         self.proxy = Proxy(family.address_bytes, family.stays_on_link)
         self.routes = Routes(self.outbox, self.topology)
         self.retry = Retry(self.outbox, self._truth)
+        self._dirty_routes: dict[bytes, None] = {}
         self._all_routes_dirty = False
         self._leaving_vifs: list[IfIndex] = []
 
@@ -115,24 +116,30 @@ class Engine:
             part.alarm(key, now_ms)
 
     def _settle(self, now_ms: int) -> None:
-        host = self.upstream.host if self.upstream is not None else None
-        dirty = self.proxy.dirty
-        if dirty:
-            self.proxy.dirty = {}
-            for group in dirty:
-                merged = self.proxy.settle(group)
-                if merged is not None and host is not None:
-                    host.want(group, merged)
-        if host is not None:
-            host.flush(now_ms)
+        if self.proxy.dirty:
+            self._merge()
+        if self.upstream is not None:
+            self.upstream.host.flush(now_ms)
+        dirty = self._dirty_routes
         if self._all_routes_dirty:
             self._all_routes_dirty = False
             self.routes.refresh_any()
             dirty = {**dict.fromkeys(self.routes.standing_groups()), **dict.fromkeys(self.proxy.groups()), **dirty}
-        for group in dirty:
-            self.routes.refresh(group, self.proxy.wants(group))
+        if dirty:
+            self._dirty_routes = {}
+            for group in dirty:
+                self.routes.refresh(group, self.proxy.wants(group))
         while self._leaving_vifs:
             self.outbox.emit(ClearVif(self._leaving_vifs.pop(0)))
+
+    def _merge(self) -> None:
+        """Bring the database in step with the downstreams, and the host side with the database."""
+        dirty, self.proxy.dirty = self.proxy.dirty, {}
+        for group in dirty:
+            merged = self.proxy.settle(group)
+            if merged is not None and self.upstream is not None:
+                self.upstream.host.want(group, merged)
+        self._dirty_routes.update(dirty)
 
     # -- links and configuration ---------------------------------------------------------------------------------------
 
@@ -197,8 +204,9 @@ class Engine:
         return min(candidates, key=lambda found: (not found[0].is_up, found[0].ifindex != present, found[0].ifindex), default=None)
 
     def _open_upstream(self, link: LinkChanged, params: InterfaceParams) -> None:
+        self._merge()  # what closed a moment ago is not worth mentioning to the new upstream
         upstream = Upstream(Interface(link, params, self.outbox))
-        self.outbox.emit(SetVif(link.ifindex, is_upstream=True))
+        self._open_vif(link.ifindex, is_upstream=True)
         self.upstream = self._ports[link.ifindex] = upstream
         self.topology.upstream = upstream.interface
         upstream.start(self.proxy.database)
@@ -228,7 +236,7 @@ class Engine:
             contribute=lambda group, wanted: self.proxy.contribute(ifindex, group, wanted),
             role_changed=self._forwarding_changed,
         )
-        self.outbox.emit(SetVif(ifindex, is_upstream=False))
+        self._open_vif(ifindex, is_upstream=False)
         self.downstreams[ifindex] = self._ports[ifindex] = downstream
         self.topology.downstreams[ifindex] = downstream.interface
         if link.is_up:
@@ -241,6 +249,11 @@ class Engine:
         del self.topology.downstreams[ifindex]
         self._close_vif(ifindex)
         self._forwarding_changed()
+
+    def _open_vif(self, ifindex: IfIndex, *, is_upstream: bool) -> None:
+        if ifindex in self._leaving_vifs:
+            self._leaving_vifs.remove(ifindex)  # it only changes its part
+        self.outbox.emit(SetVif(ifindex, is_upstream=is_upstream))
 
     def _close_vif(self, ifindex: IfIndex) -> None:
         del self._ports[ifindex]

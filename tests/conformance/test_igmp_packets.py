@@ -16,7 +16,7 @@ from igmpconf.engine.wire.checksum import internet_checksum, is_intact
 from igmpconf.engine.wire.codes import decode8, decode16, encode8, encode16
 from igmpconf.engine.wire.ip import build_ipv4, parse_ipv4
 from igmpconf.errors import WireError
-from tests.kit.builders import ALLOW, IS_EX, IS_IN, S1, TO_EX, TO_IN, G, G2, a_query, asks, packed, record, route, says
+from tests.kit.builders import ALLOW, G2, IS_EX, IS_IN, S1, TO_EX, TO_IN, G, a_query, asks, packed, record, route, says
 from tests.kit.conformance import covers
 from tests.kit.playbook import Play, a_proxy
 

@@ -8,7 +8,7 @@ import pytest
 
 from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.messages import Record
-from tests.kit.builders import ALLOW, BLOCK, IS_EX, IS_IN, S1, S2, S3, S4, TO_EX, TO_IN, G, G2, a_query, asks, config, leaves, packed, record, route, says, vif
+from tests.kit.builders import ALLOW, BLOCK, G2, IS_EX, IS_IN, S1, S2, S3, S4, TO_EX, TO_IN, G, a_query, asks, config, leaves, packed, record, route, says, vif
 from tests.kit.conformance import covers
 from tests.kit.playbook import Play, a_proxy
 

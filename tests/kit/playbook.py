@@ -22,8 +22,8 @@ from igmpconf.ids import IfIndex
 from igmpconf.model.canon import to_plain
 from igmpconf.model.config import ProxyConfig
 from igmpconf.model.state import GroupRow, InterfaceRow
-from tests.kit.builders import packed, route, sent_text, unroute, unvif, vif
 from tests.kit.builders import config as make_config
+from tests.kit.builders import packed, route, sent_text, unroute, unvif, vif
 
 
 class Play:

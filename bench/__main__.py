@@ -15,11 +15,16 @@ from pathlib import Path
 
 from bench import peer
 from bench.apply import apply_rows
+from bench.joins import RATE_PER_S as JOIN_RATE_PER_S
 from bench.joins import joins
 from bench.loss import RATE_PER_S, lost
 from bench.ours import Igmpconf
 from bench.probe import Join
 from igmpconf.lab.lab import Lab
+
+_ABOUT_JOINS = f"""
+The stream sends a datagram every {1000 / JOIN_RATE_PER_S:g} ms.  igmpconf has no unresolved entries, so its first datagram is the first one
+sent after the route stands; igmpproxy's is one that the kernel had queued for it (three at most, the rest is lost)."""
 
 Contender = Igmpconf | peer.IgmpProxy
 Row = dict[str, object]
@@ -43,6 +48,8 @@ def main() -> int:
         finally:
             lab.down()
     _print(rows)
+    if "joins" in wanted:
+        print(_ABOUT_JOINS)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -62,7 +69,7 @@ def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
                 for version in (3, 2):
                     _say(f"{proxy.name}: {count} joins with IGMPv{version}")
                     for name, value in _latencies(joins(lab, host="h1", version=version, count=count), version).items():
-                        found.setdefault(name, {})[proxy.name] = (value, "ms")
+                        found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
             if "loss" in wanted:
                 for name, event in (("kill -9", proxy.kill), ("restart", proxy.restart), ("change of another interface", proxy.change_elsewhere)):
                     _say(f"{proxy.name}: {name} under a stream of {RATE_PER_S}/s")

@@ -58,7 +58,7 @@ class Node:
         self._on_wire: dict[str, int] = {}
         self._address = ""
         self._output: socket.socket | None = None
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.SelectSelector()  # epoll rounds up to milliseconds, and a sender must be more even than that
         self._selector.register(channel, selectors.EVENT_READ, self._serve)
 
     def run(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
@@ -16,7 +15,7 @@ from igmpconf.machine import Machine
 E = TypeVar("E")
 F = TypeVar("F")
 
-_MAX_OUTCOMES = 10_000  # of one feeding; a machine that answers every failure with the same effect at once is a bug, not a wait
+_MAX_ROUNDS = 100  # of failures that lead to failures: a machine that repeats at once what was refused is a bug, not a wait
 
 
 class Clock:
@@ -58,16 +57,15 @@ class Driver(Generic[E, F]):
         """Handle `events` and whatever outcomes they lead to; returns those outcomes."""
         outcomes: list[E] = []
         handle, clock = self._machine.handle, self._clock
-        pending: deque[E] = deque()
         for event in events:
             effects = handle(event, clock())
-            if effects:
-                pending.extend(self._perform(effects))
-            while pending:
-                outcome = pending.popleft()
-                outcomes.append(outcome)
-                assert len(outcomes) < _MAX_OUTCOMES, "the machine repeats what was refused, without waiting"
-                pending.extend(self._perform(handle(outcome, clock())))
+            news = self._perform(effects) if effects else ()
+            for _ in range(_MAX_ROUNDS):
+                if not news:
+                    break
+                outcomes.extend(news)
+                news = [outcome for told in news for outcome in self._perform(handle(told, clock()))]
+            assert not news, "the machine repeats what was refused, without waiting"
         self._arm()
         return outcomes
 

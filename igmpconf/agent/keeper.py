@@ -62,7 +62,11 @@ class Keeper:
                 return code if code > 0 else 1
             if time.monotonic() - started > _STEADY_S:
                 delay_s = 0.0
-            say(f"the engine ended ({_outcome(code)}); starting it again" + (f" in {delay_s:g} s" if delay_s else "") + f"; {len(self._held)} routing sockets held")
+            say(
+                f"the engine ended ({_outcome(code)}); starting it again"
+                + (f" in {delay_s:g} s" if delay_s else "")
+                + f"; {len(self._held)} routing sockets held"
+            )
             if delay_s and self._ended_while_waiting(delay_s):
                 return 0
             delay_s = min(max(delay_s * 2, 0.1), _LONGEST_DELAY_S)

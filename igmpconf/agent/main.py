@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     held = inherited()
     extra_fds = () if options.ssh_fd is None else (options.ssh_fd,)
-    command = (sys.executable, "-m", "igmpconf.agent.main", *arguments)
+    command = (sys.executable, "-P", "-m", "igmpconf.agent.main", *arguments)
     link = KeeperLink.from_environment()
     if link is None:
         _check_start(options)
@@ -76,10 +76,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     ssh = None
     if options.ssh or options.ssh_fd is not None:
         ssh = SshOptions(
-            address=_split(options.ssh) if options.ssh else None, listen_fd=options.ssh_fd, host_key=options.host_key, authorized_keys=options.authorized_keys
+            address=_split(options.ssh) if options.ssh else None,
+            listen_fd=None if options.ssh_fd is None else os.dup(options.ssh_fd),
+            host_key=options.host_key,
+            authorized_keys=options.authorized_keys,
         )
     return work(
-        WorkerOptions(state_dir=options.state_dir, socket_path=options.socket, ssh=ssh, command=command),
+        WorkerOptions(state_dir=options.state_dir, socket_path=options.socket, ssh=ssh, command=command, extra_fds=extra_fds),
         link,
         {name: socket.socket(fileno=fd) for name, fd in held.items()},
     )

@@ -61,7 +61,9 @@ class _Instance:
         self.config: ProxyConfig | None = None
         self.performer = Performer(table, log)
         self.engine = Engine(table.family, draw=_drawn)
-        self.driver: Driver[Event, Effect] = Driver(self.engine, self.performer.perform, TimePassed(), clock=clock, loop=loop)
+        self.driver: Driver[Event, Effect] = Driver(self.engine, self._perform, TimePassed(), clock=clock, loop=loop)
+        self._is_trying = False
+        self._refusal: EffectFailed | None = None
 
     def start(self, config: ProxyConfig, links: Iterable[LinkChanged]) -> None:
         """The first configuration, in the order that the engine wants: links and found entries follow it.  Raises KernelError."""
@@ -75,14 +77,32 @@ class _Instance:
         self._feed((ConfigReplaced(config),))
 
     def _feed(self, events: Iterable[Event]) -> None:
-        for outcome in self.driver.feed(events):
-            if isinstance(outcome, EffectFailed) and isinstance(outcome.effect, SetVif | SetRoute) and outcome.errno in PERMANENT:
-                error = OSError(outcome.errno, "")
-                raise refused(_verb(outcome.effect, self.key[0]), error, self.table.family, self.table.table)
+        self._is_trying, self._refusal = True, None
+        try:
+            self.driver.feed(events)
+        finally:
+            self._is_trying = False
+        if self._refusal is not None:
+            error = OSError(self._refusal.errno, "")
+            raise refused(_verb(self._refusal.effect, self.key[0]), error, self.table.family, self.table.table)
+
+    def _perform(self, effects: Sequence[Effect]) -> list[EffectFailed]:
+        """A refusal of a configuration that is being tried ends the attempt: what is still to come, vifs that go among it, stays."""
+        if not self._is_trying:
+            return self.performer.perform(effects)
+        if self._refusal is not None:
+            return []
+        failed = self.performer.perform(effects, ends=_is_final)
+        self._refusal = next((one for one in failed if _is_final(one)), None)
+        return failed
 
 
-def _verb(effect: SetVif | SetRoute, instance: str) -> str:
-    if isinstance(effect, SetRoute):
+def _is_final(failed: EffectFailed) -> bool:
+    return isinstance(failed.effect, SetVif | SetRoute) and failed.errno in PERMANENT
+
+
+def _verb(effect: Effect, instance: str) -> str:
+    if not isinstance(effect, SetVif):
         return f"make a forwarding entry of {instance}"
     try:
         name = socket.if_indextoname(effect.ifindex)
@@ -143,12 +163,11 @@ class Runner:
             for key in wanted:
                 if key not in self._instances:
                     opened.append(self._open(key))  # noqa: PERF401 - what was opened before one refuses has to be known
-            for key, proxy in wanted.items():
-                instance = self._instances[key]
-                if instance.config is None:
-                    instance.start(proxy, [_link_changed(interface, instance.table.family) for interface in self._interfaces.values()])
-                elif instance.config != proxy:
-                    instance.configure(proxy)
+            for instance in opened:  # before anything that exists is changed
+                instance.start(wanted[instance.key], [_link_changed(interface, instance.table.family) for interface in self._interfaces.values()])
+            for key, former in before.items():
+                if key in wanted and former != wanted[key]:
+                    self._instances[key].configure(wanted[key])
         except KernelError:
             self._undo(before, opened)
             raise
@@ -178,7 +197,7 @@ class Runner:
         self._held.pop(key, None)
         instance = _Instance(key, handle, self._clock, self._loop, self._log, was_held=sock is not None)
         self._instances[key] = instance
-        if self._holder is not None:
+        if self._holder is not None and sock is None:
             self._holder.hold(held_name(key, handle.table), handle.socket)
         return instance
 

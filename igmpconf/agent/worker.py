@@ -31,12 +31,13 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What the command line said; `command` starts the agent again."""
+    """What the command line said; `command` starts the agent again and needs `extra_fds`."""
 
     state_dir: Path
     socket_path: Path
     ssh: SshOptions | None
     command: tuple[str, ...]
+    extra_fds: tuple[int, ...] = ()
 
 
 def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int:
@@ -48,8 +49,7 @@ def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.soc
         say(error.message, error.hint)
         return error.exit_code
     if isinstance(how, dict):
-        extra = () if options.ssh is None or options.ssh.listen_fd is None else (options.ssh.listen_fd,)
-        become_keeper(how, options.command, extra)
+        become_keeper(how, options.command, options.extra_fds)
     return how
 
 

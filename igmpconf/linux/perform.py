@@ -43,14 +43,16 @@ class Performer:
         }
         self._made: set[_Key] = {(entry.source, entry.group) for entry in self.found}
 
-    def perform(self, effects: Iterable[Effect]) -> list[EffectFailed]:
-        """Perform in order; a refusal does not stop those that follow."""
+    def perform(self, effects: Iterable[Effect], *, ends: Callable[[EffectFailed], bool] | None = None) -> list[EffectFailed]:
+        """Perform in order; a refusal stops those that follow only if it `ends` the batch."""
         failed: list[EffectFailed] = []
         for effect in effects:
             try:
                 self._perform_one(effect)
             except OSError as error:
                 failed.append(EffectFailed(effect, error.errno or errno.EIO))
+                if ends is not None and ends(failed[-1]):
+                    break
         return failed
 
     def _perform_one(self, effect: Effect) -> None:

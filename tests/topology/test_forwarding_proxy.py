@@ -129,3 +129,59 @@ def test_an_interface_that_appears_later_is_followed_and_may_come_back(net, tmp_
         streaming(net, head, on_late)
         net.router.run("ip link del ppp0")
         wait_until(lambda: G not in entries(net), "the entry ends with the interface")
+
+
+def test_two_instances_forward_side_by_side_in_their_own_tables(net, tmp_path):
+    other_head, other_host = net.namespace("head2"), net.namespace("h2")
+    net.veth(net.router, "wan2", other_head, "eth0", "10.5.0.1/24", "10.5.0.2/24")
+    net.veth(net.router, "lan2", other_host, "eth0", "10.6.0.1/24", "10.6.0.2/24")
+    second = {"name": "second", "interfaces": [{"interface": "wan2", "upstream": True}, "lan2"]}
+    agent = Agent(net.router, tmp_path, {"igmp-proxy": [CONFIG["igmp-proxy"][0], second]})
+    on_h0, on_h2 = net.host(net.h0, "eth0", G, PORT), net.host(other_host, "eth0", G, PORT)
+    head, head2 = net.sender(net.head, "eth0"), net.sender(other_head, "eth0")
+    streaming(net, head, on_h0)
+    streaming(net, head2, on_h2)
+    for _ in range(50):
+        head.send(G, PORT, b"one")
+        head2.send(G, PORT, b"two")
+    wait_until(lambda: on_h0.received and on_h0.payloads.count(b"one") == 50)
+    wait_until(lambda: on_h2.received and on_h2.payloads.count(b"two") == 50)
+    assert b"two" not in on_h0.payloads
+    assert b"one" not in on_h2.payloads
+    assert agent.stop() == 0
+    assert "iif wan2" not in net.router.run("ip mrule show")
+    assert net.router.run("ip mroute show table all") == ""
+
+
+def test_ipv6_hosts_get_their_stream_through_mld(net, tmp_path):
+    group = "ff0e::101"
+    for end, name, address in (
+        (net.router, "wan", "2001:db8:1::1/64"),
+        (net.head, "eth0", "2001:db8:1::2/64"),
+        (net.router, "lan0", "2001:db8:2::1/64"),
+        (net.h0, "eth0", "2001:db8:2::2/64"),
+    ):
+        end.run(f"ip addr add {address} dev {name} nodad")
+    agent = Agent(net.router, tmp_path, {"igmp-proxy": [CONFIG["igmp-proxy"][0] | {"family": ["ipv4", "ipv6"]}]})
+    packed = socket.inet_pton(socket.AF_INET6, group)
+    receiver = net.socket(net.h0, socket.AF_INET6, socket.SOCK_DGRAM)
+    receiver.bind((group, PORT))
+    receiver.setblocking(False)
+    membership = packed + net.h0.call(socket.if_nametoindex, "eth0").to_bytes(4, "little")
+    receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+    sender = net.socket(net.head, socket.AF_INET6, socket.SOCK_DGRAM)
+    sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, net.head.call(socket.if_nametoindex, "eth0"))
+    sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 16)
+
+    def arrived() -> bool:
+        sender.sendto(b"frame", (group, PORT))
+        try:
+            return receiver.recv(100) == b"frame"
+        except BlockingIOError:
+            return False
+
+    wait_until(arrived, "the IPv6 stream")
+    receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, membership)
+    wait_until(lambda: group not in net.router.run("ip -6 mroute show"), "the entry ends with the last listener")
+    assert agent.stop() == 0
+    assert agent.said().count("ERROR") == 0

@@ -23,8 +23,8 @@ from bench.probe import Join
 from igmpconf.lab.lab import Lab
 
 _ABOUT_JOINS = f"""
-The stream sends a datagram every {1000 / JOIN_RATE_PER_S:g} ms.  igmpconf has no unresolved entries, so its first datagram is the first one
-sent after the route stands; igmpproxy's is one that the kernel had queued for it (three at most, the rest is lost)."""
+The stream sends a datagram every {1000 / JOIN_RATE_PER_S:g} ms; fresh is one that was sent after the report.  Where no route stands the kernel keeps
+up to three datagrams and hands them out with igmpproxy's route; igmpconf's (*,*) entry leaves nothing to keep."""
 
 Contender = Igmpconf | peer.IgmpProxy
 Row = dict[str, object]
@@ -87,6 +87,7 @@ def _latencies(found: Sequence[Join], version: int) -> dict[str, float | None]:
     result: dict[str, float | None] = {}
     for what, times in (
         ("report to first datagram", [None if join.stream_ns is None else join.stream_ns - join.sent_ns for join in found]),
+        ("report to first fresh datagram", [None if join.fresh_ns is None else join.fresh_ns - join.sent_ns for join in found]),
         ("join to report upstream", [None if join.report_ns is None else join.report_ns - join.sent_ns for join in found]),
     ):
         seen = sorted(time / 1e6 for time in times if time is not None)

@@ -27,7 +27,7 @@ def joins(lab: Lab, *, host: str, version: int, count: int) -> list[Join]:
             assert sent_ns is not None
             heard = listener.ask(group=group, after_ns=sent_ns)
             probe.ask(op="leave", group=group, version=version)
-            found.append(Join(group=group, sent_ns=sent_ns, stream_ns=joined["stream_ns"], report_ns=heard["report_ns"]))
+            found.append(Join(group=group, sent_ns=sent_ns, stream_ns=joined["stream_ns"], fresh_ns=joined["fresh_ns"], report_ns=heard["report_ns"]))
     finally:
         probe.close()
         listener.close()

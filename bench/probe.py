@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from bench import igmp
 from igmpconf.lab.lab import Lab
+from igmpconf.lab.stream import parsed
 from igmpconf.lab.topology import HEADEND, host_named
 
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h
@@ -28,7 +29,8 @@ class Join:
 
     group: str
     sent_ns: int
-    stream_ns: int | None
+    stream_ns: int | None  # the first datagram, which may have waited in the kernel since before the join
+    fresh_ns: int | None  # the first datagram that was sent after the join
     report_ns: int | None
 
 
@@ -82,7 +84,7 @@ class _Tap:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.bind(("eth0", _ETH_P_IP))
 
-    def first(self, wanted: Callable[[bytes], bool], *, after_ns: int, within_s: float) -> int | None:
+    def first(self, wanted: Callable[[bytes, int], bool], *, after_ns: int, within_s: float) -> int | None:
         """When the first wanted packet later than `after_ns` arrived, or None."""
         deadline = time.monotonic() + within_s
         while (left_s := deadline - time.monotonic()) > 0:
@@ -91,7 +93,7 @@ class _Tap:
             packet, extra, _, origin = self.socket.recvmsg(2048, 64)
             seconds, nanoseconds = struct.unpack("qq", extra[0][2][:16])
             at_ns: int = seconds * 1_000_000_000 + nanoseconds
-            if at_ns >= after_ns and origin[2] != _OUTGOING and wanted(packet):
+            if at_ns >= after_ns and origin[2] != _OUTGOING and wanted(packet, at_ns):
                 return at_ns
         return None
 
@@ -112,13 +114,19 @@ def joiner(lab: Lab, host: str) -> Probe:
             return {}
         wanted = socket.inet_aton(group)
         message, destination = igmp.join(group, version=version)
-        sent_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        sent_ns, sent_monotonic_ns = time.clock_gettime_ns(time.CLOCK_REALTIME), time.monotonic_ns()
         raw.sendto(message, (destination, 0))
+        firsts: list[int] = []
 
-        def is_stream(packet: bytes) -> bool:
-            return packet[9] == socket.IPPROTO_UDP and packet[16:20] == wanted
+        def is_fresh(packet: bytes, at_ns: int) -> bool:
+            if packet[9] != socket.IPPROTO_UDP or packet[16:20] != wanted:
+                return False
+            firsts.append(at_ns)
+            ours = parsed(packet[(packet[0] & 15) * 4 + 8 :])
+            return ours is not None and ours[1] >= sent_monotonic_ns
 
-        return {"sent_ns": sent_ns, "stream_ns": tap.first(is_stream, after_ns=sent_ns, within_s=PATIENCE_S)}
+        fresh_ns = tap.first(is_fresh, after_ns=sent_ns, within_s=PATIENCE_S)
+        return {"sent_ns": sent_ns, "stream_ns": firsts[0] if firsts else None, "fresh_ns": fresh_ns}
 
     return Probe(lab, host, serve)
 
@@ -133,7 +141,7 @@ def upstream_listener(lab: Lab) -> Probe:
             return {}
         group, after_ns = str(request["group"]), int(str(request["after_ns"]))
 
-        def is_report(packet: bytes) -> bool:
+        def is_report(packet: bytes, _at_ns: int) -> bool:
             return packet[9] == socket.IPPROTO_IGMP and group in igmp.groups_joined(packet[(packet[0] & 15) * 4 :])
 
         return {"report_ns": taps[0].first(is_report, after_ns=after_ns, within_s=PATIENCE_S)}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import assert_never
+from xml.etree.ElementTree import Element
 
 from igmpconf.apply import device as ladder
 from igmpconf.apply.device import Before, Failed, Failure, Performed, Seen
@@ -29,8 +30,17 @@ _POLL_S = (0.02, 0.05, 0.1, 0.2)  # between two looks at the state; the last one
 
 def running_config(client: NetconfClient) -> DeviceConfig:
     """The running configuration of a device.  Raises TransportError, RpcFailed."""
+    return _understood(client, client.get_config())
+
+
+def committed_config(client: NetconfClient, number: int) -> DeviceConfig:
+    """The configuration that commit `number` made.  Raises TransportError, RpcFailed."""
+    return _understood(client, client.get_commit(number))
+
+
+def _understood(client: NetconfClient, config: Element) -> DeviceConfig:
     try:
-        return xml_to_config(client.get_config())
+        return xml_to_config(config)
     except DataError as error:
         raise TransportError(
             client.device,

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from igmpconf.model.config import DeviceConfig, ProxyConfig
+from igmpconf.model.effective import interface_for
 from igmpconf.model.state import DeviceState, InterfaceRow, MfcRow
 from igmpconf.plan.diff import LiveGroup
-from igmpconf.plan.impact import entry_for, touched, upstream_of
+from igmpconf.plan.impact import active_upstream, touched
 from igmpconf.plan.plan import DevicePlan
 
 
@@ -89,7 +90,7 @@ class _Check:
         return any(name == allowed or fnmatchcase(name, allowed) for allowed in self._allow_down)
 
     def _upstream(self, proxy: ProxyConfig) -> Iterator[Fact | str]:
-        entry = upstream_of(proxy)
+        entry = active_upstream(proxy)
         if entry is None:
             return
         for family in self._families(proxy):
@@ -128,7 +129,7 @@ class _Check:
             if (str(route.source), str(route.group)) in have:
                 continue
             said = f"permanent entry ({route.source}, {route.group}) of {proxy.name} is not in the kernel"
-            arrives = route.upstream_interface or (entry.interface if (entry := upstream_of(proxy)) else "")
+            arrives = route.upstream_interface or (entry.interface if (entry := active_upstream(proxy)) else "")
             if self._is_up_now(proxy, arrives):
                 yield Fact(message=said, hint="see `igmpconf show mfc` and the agent's log")
             else:
@@ -139,7 +140,9 @@ class _Check:
 
     def _groups(self, proxy: ProxyConfig) -> Iterator[Fact | str]:
         """Groups that flowed before, where the plan said that nobody would notice."""
-        flowed = {live for live in _forwarded(self._before) if live.instance == proxy.name and live not in self._touched and entry_for(proxy, live.interface)}
+        flowed = {
+            live for live in _forwarded(self._before) if live.instance == proxy.name and live not in self._touched and interface_for(proxy, live.interface)
+        }
         flows = _forwarded(self._now)
         wanted = {LiveGroup.of(row.instance, row.interface, row.group) for row in self._now.groups}
         ended: dict[str, list[LiveGroup]] = {}

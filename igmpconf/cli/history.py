@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from igmpconf.apply.session import device_state, running_config
+from igmpconf.apply.session import committed_config, device_state, running_config
 from igmpconf.cli.apply import ApplyOptions, apply_options, carry_out
 from igmpconf.cli.desired import new_plan_id
 from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
@@ -18,7 +18,6 @@ from igmpconf.errors import IgmpconfError, InputError
 from igmpconf.model.state import CommitRow, DeviceState
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan.plan import Plan, planned
-from igmpconf.schema.xml import xml_to_config
 
 _COLUMNS = ("number", "time", "user", "event", "plan", "comment")
 
@@ -89,7 +88,7 @@ def rollback(number: int | None, device: str | None, limit: str | None, inventor
         state = device_state(client)
         running = running_config(client)
         wanted_number = number if number is not None else _previous(one, state)
-        wanted = xml_to_config(client.get_commit(wanted_number))
+        wanted = committed_config(client, wanted_number)
     talk(f"back to commit {wanted_number} of {one.name}")
     plan = Plan(plan_id=new_plan_id(), devices=(planned(one.name, running, wanted, state),))
     options = ApplyOptions(**flags)
@@ -104,7 +103,8 @@ def _single(devices: tuple[Device, ...]) -> tuple[Device, ...]:
 
 def _previous(device: Device, state: DeviceState) -> int:
     running = state.agent.running_digest if state.agent is not None else None
-    earlier = [row.number for row in state.history if row.digest is not None and row.digest != running]
+    # What was committed for good: a provisional commit counts by its confirmation, and what was undone does not count.
+    earlier = [row.number for row in state.history if row.event in {"commit", "confirm"} and row.digest not in {None, running}]
     if not earlier:
         raise InputError(f"{device.name} has no earlier configuration in its history", hint="`igmpconf history` lists the commits")
     return max(earlier)

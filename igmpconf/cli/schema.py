@@ -46,12 +46,12 @@ def _printed(document: object) -> str:
 @click.argument("what", metavar="LEAF|CODE")
 def explain(what: str) -> int:
     """Explain a leaf (query-interval, igmp-proxy/interfaces/threshold) or the code of a complaint."""
-    from igmpconf.schema.explain import explain as explained  # noqa: PLC0415
+    from igmpconf.schema.explain import explained, nearest  # noqa: PLC0415
 
     text = explained(what)
     if text is None:
-        raise InputError(
-            f"there is no leaf and no complaint {what!r}", hint="leaves are listed by `igmpconf schema`, codes stand in brackets at the end of a complaint"
-        )
+        near = nearest(what)
+        hint = f"did you mean {', '.join(near)}?" if near else "leaves are listed by `igmpconf schema`, codes stand in brackets at the end of a complaint"
+        raise InputError(f"there is no leaf and no complaint {what!r}", hint=hint)
     click.echo(text.rstrip("\n"))
     return 0

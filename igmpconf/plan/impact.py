@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from igmpconf.model.config import DeviceConfig, GroupRule, InterfaceConfig, ProxyConfig, StaticRoute
+from igmpconf.model.effective import interface_for
 from igmpconf.model.leaf import Address, Prefix
 from igmpconf.model.state import DeviceState, GroupRow, InterfaceRow, MfcRow
 from igmpconf.plan.diff import HARMLESS, Change, Impact, Level, LiveGroup
@@ -39,13 +40,7 @@ def touched(changes: Iterable[Change]) -> frozenset[LiveGroup]:
     return frozenset(group for change in changes if change.impact.level != "none" for group in change.impact.groups)
 
 
-def entry_for(proxy: ProxyConfig, interface: str) -> InterfaceConfig | None:
-    """The entry that configures `interface`: its own name first, else the first pattern that fits."""
-    exact = next((entry for entry in proxy.interfaces if entry.interface == interface), None)
-    return exact or next((entry for entry in proxy.interfaces if fnmatchcase(interface, entry.interface)), None)
-
-
-def upstream_of(proxy: ProxyConfig | None) -> InterfaceConfig | None:
+def active_upstream(proxy: ProxyConfig | None) -> InterfaceConfig | None:
     """The entry of the upstream, if there is one that is enabled."""
     if proxy is None:
         return None
@@ -133,7 +128,7 @@ class _Instance:
     def _admitted(proxy: ProxyConfig | None, row: GroupRow) -> bool:
         if proxy is None:
             return False
-        entry = entry_for(proxy, row.interface)
+        entry = interface_for(proxy, row.interface)
         sources = [timer.address for timer in row.sources]
         for rules in ((entry.groups if entry else ()), proxy.groups):
             for rule in rules:
@@ -181,12 +176,12 @@ class _Instance:
             return self._upstream_moves()
         if change.action == "+":
             return HARMLESS
-        taken = {r.interface for r in self.rows if self.new is not None and entry_for(self.new, r.interface) is not None}
+        taken = {r.interface for r in self.rows if self.new is not None and interface_for(self.new, r.interface) is not None}
         gone = tuple(live for live in self._served_by(name) if live.interface not in taken)
         return _interrupts(f"{name} is removed", gone)
 
     def _upstream_moves(self) -> Impact:
-        before, after = upstream_of(self.old), upstream_of(self.new)
+        before, after = active_upstream(self.old), active_upstream(self.new)
         if after is None:
             return _interrupts("no upstream is left", _live(self.rows))
         if before is not None and before.interface == after.interface:
@@ -211,12 +206,12 @@ class _Instance:
         return tuple(ipaddress.ip_interface(text).network for row in rows for text in row.addresses)
 
     def _is_on(self, entry: InterfaceConfig, interface: str) -> bool:
-        found = entry_for(self.old, interface)
+        found = interface_for(self.old, interface)
         return found is not None and found.interface == entry.interface
 
     def _served_by(self, name: str) -> tuple[LiveGroup, ...]:
         """Groups on the live interfaces that the entry `name` configures."""
-        return _live(r for r in self.rows if (entry := entry_for(self.old, r.interface)) is not None and entry.interface == name)
+        return _live(r for r in self.rows if (entry := interface_for(self.old, r.interface)) is not None and entry.interface == name)
 
     def _static_route(self, change: Change, key: tuple[str, ...]) -> Impact:
         source, group = key

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from igmpconf.model.canon import PlainError, canonical, digest, from_plain, to_plain
 from igmpconf.model.config import DeviceConfig, ProxyConfig
-from tests.kit.strategies import configs
+from tests.kit.desired import configs
 
 
 @given(configs())

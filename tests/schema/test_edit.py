@@ -15,7 +15,7 @@ from igmpconf.model.leaf import nodes
 from igmpconf.schema.edit import edited
 from igmpconf.schema.xml import DataError, config_to_xml
 from igmpconf.xmltext import parse
-from tests.kit.strategies import configs
+from tests.kit.desired import configs
 
 OPERATION = "{urn:ietf:params:xml:ns:netconf:base:1.0}operation"
 HEAD = '<config xmlns="urn:igmpconf:yang:igmpconf" xmlns:nc="urn:ietf:params:xml:ns:netconf:base:1.0" xmlns:yang="urn:ietf:params:xml:ns:yang:1" xmlns:wd="urn:ietf:params:xml:ns:netconf:default:1.0">'

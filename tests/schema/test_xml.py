@@ -14,7 +14,7 @@ from igmpconf.model.state import AgentState, Counter, DeviceState, GroupRow, Int
 from igmpconf.schema.errors import xpath
 from igmpconf.schema.xml import DataError, config_to_xml, state_to_xml, xml_to_config, xml_to_state
 from igmpconf.xmltext import parse, serialize
-from tests.kit.strategies import GROUPS, SOURCES, configs
+from tests.kit.desired import GROUPS, SOURCES, configs
 
 NS = 'xmlns="urn:igmpconf:yang:igmpconf"'
 WD = "{urn:ietf:params:xml:ns:netconf:default:1.0}default"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from igmpconf.apply.bundle import NOT_ON_DEVICE, build
+from igmpconf.lab.lab import Lab
+from igmpconf.lab.namespaces import LabError
 from tests.architecture.test_layers import CONTROLLER_FILES
 
 BARE = [sys.executable, "-I", "-S"]  # no site-packages, no environment, not the current directory
@@ -54,3 +61,37 @@ def test_it_is_executable_and_holds_nothing_of_the_controller(archive: Path) -> 
 
 def test_both_places_that_say_what_is_on_no_device_agree() -> None:
     assert set(NOT_ON_DEVICE) == CONTROLLER_FILES | {"agent/ssh.py"}
+
+
+@pytest.mark.kernel
+def test_it_runs_the_engine_and_answers_netconf(archive: Path, tmp_path: Path) -> None:
+    """In the router of a lab, keeper and worker from the one file, on a Python without packages."""
+    try:
+        lab = Lab.up(tmp_path, with_agent=False, tied=True)
+    except LabError as missing:
+        pytest.skip(f"{missing.message}: {missing.hint}")
+    try:
+        socket_path, log = tmp_path / "a.sock", tmp_path / "a.log"
+        argv = [*BARE, str(archive), "run", "--state-dir", str(tmp_path / "state"), "--socket", str(socket_path)]
+        pid = lab.fork("router", lambda: execute(argv, log))
+        greeting = b""
+        deadline = time.monotonic() + 20
+        while b"]]>]]>" not in greeting:
+            assert time.monotonic() < deadline, log.read_text()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
+                agent.settimeout(1)
+                with contextlib.suppress(OSError):
+                    agent.connect(str(socket_path))
+                    greeting = agent.recv(65_536)
+        assert b"urn:igmpconf:yang:igmpconf" in greeting
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    finally:
+        lab.down()
+
+
+def execute(argv: list[str], log: Path) -> int:
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.execv(argv[0], argv)

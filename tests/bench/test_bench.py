@@ -1,0 +1,39 @@
+"""The harness measures what it says; how fast anything is, no test judges."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import igmp
+from igmpconf.engine.wire.checksum import is_intact
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_crafted_messages_are_valid_and_read_back(version: int) -> None:
+    message, destination = igmp.join("239.1.1.1", version=version)
+    assert is_intact(message)
+    assert destination == {2: "239.1.1.1", 3: "224.0.0.22"}[version]
+    assert igmp.groups_joined(message) == {"239.1.1.1"}
+    assert igmp.groups_joined(igmp.leave("239.1.1.1", version=version)[0]) == set()
+
+
+@pytest.mark.kernel
+def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--joins", "2", "--only", "joins", "--json", str(results)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if "namespace" in done.stderr and done.returncode:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    rows = {row["measure"]: row for row in json.loads(results.read_text())}
+    for version in (2, 3):
+        assert rows[f"report to first datagram, v{version}, never"]["igmpconf"] == 0
+        assert rows[f"join to report upstream, v{version}, never"]["igmpconf"] == 0

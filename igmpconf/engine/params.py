@@ -1,7 +1,6 @@
 """What a configuration means for one family: every value resolved, every address packed.
 
-A value comes from the interface, else from the instance, else (query timers only) from the upstream's entry, else
-from the model's default.  Resolving happens once per configuration; machines hold the result.
+Inheritance is model/effective.py's business.  Resolving happens once per configuration; machines hold the result.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import Any
 from igmpconf.engine.family import Family
 from igmpconf.engine.prefixes import PrefixSet, packed_prefixes
 from igmpconf.engine.sources import EVERYTHING, SourceSet
-from igmpconf.model.config import GroupRule, InterfaceConfig, ProxyConfig, StaticRoute, default_of
+from igmpconf.model.config import GroupRule, InterfaceConfig, ProxyConfig, StaticRoute
+from igmpconf.model.effective import effective, interface_for
 from igmpconf.model.leaf import ANY_SOURCE, Address, Prefix
 
 _FF3X = ipaddress.ip_network("ff30::/12")
@@ -80,67 +80,52 @@ class StaticEntry:
 
 @dataclass(frozen=True, slots=True)
 class InstanceParams:
-    name: str
-    interfaces: tuple[InterfaceParams, ...]  # enabled ones only
-    disabled: tuple[str, ...]  # patterns of interfaces that are configured but take no part
+    config: ProxyConfig
+    interfaces: dict[str, InterfaceParams]  # by pattern, enabled ones only
     forward_when_non_querier: bool
     local_groups: PrefixSet
     ssm_range: PrefixSet
     static_entries: tuple[StaticEntry, ...]
 
     def interface_for(self, name: str) -> InterfaceParams | None:
-        """The entry that a link of this name belongs to: its exact name wins, then the longest pattern."""
-        if name in self.disabled:
-            return None
-        exact = [entry for entry in self.interfaces if entry.pattern == name]
-        if exact:
-            return exact[0]
-        matching = [entry for entry in self.interfaces if fnmatchcase(name, entry.pattern)]
-        return max(matching, key=lambda entry: len(entry.pattern), default=None)
+        """The parameters of the link `name`; None if no enabled entry is its own."""
+        entry = interface_for(self.config, name)
+        return self.interfaces.get(entry.interface) if entry is not None else None
 
 
 def resolved(config: ProxyConfig, family: Family) -> InstanceParams | None:
     """The parameters of `config` for `family`; None when the instance is off or does not speak the family."""
-    families = config.family or default_of(ProxyConfig, "family")
-    if config.enabled is False or family.name not in families:
+    if not effective(config, None, "enabled") or family.name not in effective(config, None, "family"):
         return None
-    upstream = next((entry for entry in config.interfaces if entry.upstream), None)
-    entries = [(entry, _interface(entry, config, upstream, family)) for entry in config.interfaces]
     return InstanceParams(
-        name=config.name,
-        interfaces=tuple(params for entry, params in entries if entry.enabled is not False),
-        disabled=tuple(entry.interface for entry in config.interfaces if entry.enabled is False),
-        forward_when_non_querier=bool(config.forward_when_non_querier),
-        local_groups=_prefixes(config.local_groups or default_of(ProxyConfig, "local-groups"), family),
-        ssm_range=_prefixes(_ssm_prefixes(config.ssm_range or default_of(ProxyConfig, "ssm-range")), family),
+        config=config,
+        interfaces={entry.interface: _interface(entry, config, family) for entry in config.interfaces if effective(config, entry, "enabled")},
+        forward_when_non_querier=bool(effective(config, None, "forward-when-non-querier")),
+        local_groups=_prefixes(effective(config, None, "local-groups"), family),
+        ssm_range=_prefixes(_ssm_prefixes(effective(config, None, "ssm-range")), family),
         static_entries=tuple(_static_entry(route) for route in config.mfc if _speaks(route.group, family)),
     )
 
 
-def _interface(entry: InterfaceConfig, config: ProxyConfig, upstream: InterfaceConfig | None, family: Family) -> InterfaceParams:
-    def inherited(attr: str) -> Any:
-        for holder in (entry, config, upstream):
-            if holder is not None and getattr(holder, attr) is not None:
-                return getattr(holder, attr)
-        return default_of(ProxyConfig, attr.removesuffix("_ms").replace("_", "-"))
+def _interface(entry: InterfaceConfig, config: ProxyConfig, family: Family) -> InterfaceParams:
+    def value(name: str) -> Any:
+        return effective(config, entry, name)
 
-    version = getattr(entry, family.version_attr)
-    threshold = entry.threshold if entry.threshold is not None else default_of(InterfaceConfig, "threshold")
-    timers = tuple(inherited(attr) for attr in ("query_interval_ms", "query_response_interval_ms", "last_member_interval_ms", "robustness", "quick_leave"))
+    timers = tuple(value(name) for name in ("query-interval", "query-response-interval", "last-member-interval", "robustness", "quick-leave"))
     rules = (*entry.groups, *config.groups)
     return InterfaceParams(
         config=(entry, timers, rules, config.ssm_range),
         pattern=entry.interface,
-        is_upstream=bool(entry.upstream),
-        threshold_ttl=min(254, max(1, threshold - 1)),  # "TTL on arrival at least N" said as "greater than"; 255 would mean "not at all"
+        is_upstream=bool(value("upstream")),
+        threshold_ttl=min(254, max(1, value("threshold") - 1)),  # "TTL on arrival at least N" said as "greater than"; 255 would mean "not at all"
         alternative_subnets=_prefixes(entry.alternative_subnets, family),
         query_interval_ms=timers[0],
         query_response_interval_ms=timers[1],
         last_member_interval_ms=timers[2],
         robustness=timers[3],
-        version=version if version is not None else family.latest_version,
+        version=value(family.version_leaf),
         quick_leave=timers[4],
-        require_router_alert=bool(entry.require_router_alert),
+        require_router_alert=bool(value("require-router-alert")),
         max_groups=entry.max_groups,
         max_sources_per_group=entry.max_sources_per_group,
         rules=tuple(_rule(rule, family) for rule in rules if _concerns(rule, family)),

@@ -61,11 +61,11 @@ def test_a_wrong_checksum_is_refused_where_it_can_be_verified():
 @pytest.mark.parametrize(
     ("arrival", "reason"),
     [
-        ("2001:db8::9", 1, True, "sender"),
-        ("::", 1, True, "sender"),
-        ("fe80::9", 2, True, "hop-limit"),
-        ("fe80::9", 255, True, "hop-limit"),
-        ("fe80::9", 1, False, "router-alert"),
+        (("2001:db8::9", 1, True), "sender"),
+        (("::", 1, True), "sender"),
+        (("fe80::9", 2, True), "hop-limit"),
+        (("fe80::9", 255, True), "hop-limit"),
+        (("fe80::9", 1, False), "router-alert"),
     ],
 )
 @pytest.mark.parametrize("what", ["report", "query"])

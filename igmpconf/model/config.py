@@ -41,7 +41,7 @@ _QUERY_INTERVAL = Duration(1_000, 31_744_000)
 _QUERY_RESPONSE_INTERVAL = Duration(100, 3_174_400)
 _LAST_MEMBER_INTERVAL = Duration(100, 1_023_000)
 _QUICK_LEAVE = Enum(("off", "on", "auto"), true_is="on", false_is="off")
-_COMMENT = Text(r"[^\x00-\x08\x0b\x0c\x0e-\x1f]{0,255}", "text of at most 255 characters", yang_pattern=r"[\s\S]{0,255}")
+_COMMENT = Text(r"[^\x00-\x08\x0b\x0c\x0e-\x1f]{1,255}", "text of 1..255 characters", yang_pattern=r"[\s\S]{1,255}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ MAX_BYTES = 4 * 1024 * 1024  # a fleet's largest device has some thousand lines
 MAX_NODES = 200_000  # after aliases are followed
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_RESOLVER: Any = yaml.resolver.Resolver()
 _STANDARD = "tag:yaml.org,2002:"
 _KNOWN_TAGS = {f"{_STANDARD}{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value")}
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1, section 4.1.1
@@ -193,7 +194,9 @@ class _Walk:
             )
         if node.tag not in _KNOWN_TAGS:
             self.complain(node, "yaml/tag", f"tag {node.tag.replace(_STANDARD, '!!')} is not allowed", "write the plain value")
-            node.tag = f"{_STANDARD}str"  # told once, also where an alias repeats it
+            # read on as if it were not there; told once, also where an alias repeats the node
+            kinds: dict[Any, str] = {yaml.SequenceNode: f"{_STANDARD}seq", yaml.MappingNode: f"{_STANDARD}map"}
+            node.tag = kinds[type(node)] if type(node) in kinds else _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False))
         if isinstance(node, yaml.ScalarNode):
             return Scalar(_value(node), node.value, self.mark(node))
         if id(node) in self._open:

@@ -95,12 +95,8 @@ def _loaded(trees: list[Tree], complaints: list[Diagnostic]) -> Loaded:
     _empty_lists(DeviceConfig, tree, (), complain)
     for place, message, hint in _against_schema(document, tree, problems):
         complain(place, "schema/invalid", message, hint)
-    structural = [d.path for d in found]
-    found += [
-        places.put(finding)
-        for finding in check(_whole(config))
-        if not _follows(finding, structural) and finding.code not in {d.code for d in found if d.path == finding.path}
-    ]
+    told = list(found)
+    found += [places.put(finding) for finding in check(_whole(config)) if not _follows(finding, told)]
     found = in_order(list(dict.fromkeys(found)))
     if any(finding.is_error for finding in found):
         return Loaded(None, tuple(found))
@@ -152,10 +148,12 @@ def _pruned(model: Any) -> Any:
     return replace(model, **changes)
 
 
-def _follows(finding: Diagnostic, structural: list[str]) -> bool:
-    """The finding may only be the echo of something that could not be read."""
+def _follows(finding: Diagnostic, told: list[Diagnostic]) -> bool:
+    """The finding was told already, or may only be the echo of something that could not be read."""
+    if any(d.code == finding.code and d.path.startswith(finding.path) for d in told):
+        return True
     top = finding.path.partition("/")[0]
-    near = [path for path in structural if path.partition("/")[0] == top or path in {"", "/"}]
+    near = [d.path for d in told if d.path.partition("/")[0] == top or d.path in {"", "/"}]
     if finding.code in FOLLOWING:
         return bool(near)
     return finding.code.startswith("querier/") and any(path.endswith(("-interval", "robustness")) for path in near)

@@ -59,14 +59,14 @@ def mount(source: str, target: str, kind: str, flags: int = 0) -> None:
 def own_mounts() -> None:
     """Fit the mounts of new mount and pid namespaces: changes stay inside, /proc shows the new processes.
 
-    A container may hide parts of /proc, and then the kernel refuses a fresh one; the old one serves as well for all
-    that the lab does, so that is no error.
+    Where that cannot be, the old /proc stays, which shows the processes by their outer numbers: a container may hide
+    parts of it, and then the kernel refuses a fresh one; in a chroot, `/` is no mount whose changes could be kept in.
     """
-    mount("none", "/", "", _MS_REC_PRIVATE)
     try:
+        mount("none", "/", "", _MS_REC_PRIVATE)
         mount("proc", "/proc", "proc")
     except OSError as refused:
-        if refused.errno not in (errno.EPERM, errno.EACCES):
+        if refused.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL):
             raise
 
 

@@ -36,6 +36,7 @@ class Supervisor:
         self._ssh_fd = ssh_fd  # bound in the caller's network namespace; None: no agent in this lab
         self._pids: dict[str, int] = {}
         self._channels: dict[str, socket.socket] = {}
+        self._networks: dict[str, int] = {}  # descriptors of the namespaces; /proc may number processes otherwise than we do
         self._agent_pid: int | None = None
         self._selector = selectors.DefaultSelector()
         self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -98,11 +99,13 @@ class Supervisor:
                 for channel in self._channels.values():
                     channel.close()
                 unshare(CLONE_NEWNET)
-                theirs.send(b"{}")  # the namespace exists: cables may be laid to it
+                socket.send_fds(theirs, [b"{}"], [os.open("/proc/self/ns/net", os.O_RDONLY)])  # it exists: cables may be laid to it
                 Node(name, theirs).run()
         theirs.close()
-        ours.recv(_REQUEST_BYTES)
-        self._pids[name], self._channels[name] = pid, ours
+        _, fds, _, _ = socket.recv_fds(ours, _REQUEST_BYTES, 1)
+        if not fds:
+            raise LabError(f"no network namespace could be made for {name}", hint=f"see {self._home / 'lab.log'}")
+        self._pids[name], self._channels[name], self._networks[name] = pid, ours, fds[0]
 
     def _start_agent(self) -> None:
         socket_path, pid_file = self._home / "agent.sock", self._home / "agent" / "engine.pid"
@@ -115,7 +118,7 @@ class Supervisor:
             with _child("agent"):
                 _default_signals()
                 die_with_parent()
-                setns(os.open(f"/proc/{self._pids[topology.ROUTER]}/ns/net", os.O_RDONLY), CLONE_NEWNET)
+                setns(self._networks[topology.ROUTER], CLONE_NEWNET)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
                 if self._ssh_fd is not None:
@@ -214,10 +217,10 @@ class Supervisor:
                     "counts": {name: self.ask(name, op="counts") for name in topology.NODES if name != topology.ROUTER},
                 }
             case "namespaces":
-                if node not in self._pids:
+                if node not in self._networks:
                     raise LabError(f"the lab has no host {node!r}", hint=f"hosts: {', '.join(topology.NODES)}")
                 fds += [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("user", "mnt", "pid")]
-                fds.append(os.open(f"/proc/{self._pids[node]}/ns/net", os.O_RDONLY))
+                fds.append(os.dup(self._networks[node]))
                 return None
             case "agent":
                 return self._drive_agent(arguments["action"])

@@ -193,12 +193,12 @@ def supervised(home: Path) -> list[int]:
 
 
 # What a kernel forbids is tried in a user namespace of ours, whose limits are ours to set.
-BUILD = "from pathlib import Path; from igmpconf.lab.lab import Lab; lab = Lab.up(Path({!r}), with_agent=False, tied=True); lab.join('h1', '239.1.1.1'); lab.down(); print('built')"
+BUILD = "from pathlib import Path; from igmpconf.lab.lab import Lab; lab = Lab.up(Path({!r}), with_agent=False, tied=True); lab.join('h1', '239.1.1.1'); assert lab.run('h1', ['true']) == 0; lab.down(); print('built')"
 
 
 def build_after(tmp_path: Path, limits: str, wrapper: str = "") -> subprocess.CompletedProcess[str]:
     script = f'{limits}; exec {wrapper} {sys.executable} -c "{BUILD.format(str(tmp_path))}"'
-    done = subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False)
     if "unshare failed" in done.stderr:
         pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
     return done
@@ -206,6 +206,12 @@ def build_after(tmp_path: Path, limits: str, wrapper: str = "") -> subprocess.Co
 
 def test_root_needs_no_user_namespace(tmp_path: Path) -> None:
     done = build_after(tmp_path, "echo 0 >/proc/sys/user/max_user_namespaces")
+    assert done.stdout == "built\n", done.stderr
+
+
+def test_a_container_may_hide_parts_of_proc(tmp_path: Path) -> None:
+    """Then the kernel refuses a fresh /proc, and processes have other numbers in the old one."""
+    done = build_after(tmp_path, "mount -t tmpfs none /proc/bus")
     assert done.stdout == "built\n", done.stderr
 
 

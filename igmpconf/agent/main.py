@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--ssh-fd", type=int, metavar="N", help="the same on a listening TCP socket that is inherited as descriptor N")
     run.add_argument("--host-key", type=Path, metavar="FILE", help="with --ssh: private host key")
     run.add_argument("--authorized-keys", type=Path, metavar="FILE", help="with --ssh: public keys that may log in")
+    run.add_argument(
+        "--record", type=Path, metavar="FILE", help="append everything the engines are told and answer, for `igmpconf replay FILE`; 64 MiB at most"
+    )
     netconf = verbs.add_parser("netconf", help="connect standard input and output to the agent: the command of OpenSSH's netconf subsystem")
     netconf.add_argument("--socket", type=Path, default=_SOCKET, metavar="PATH", help=f"the agent's unix socket ({_SOCKET})")
     return parser
@@ -82,7 +85,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             authorized_keys=options.authorized_keys,
         )
     return work(
-        WorkerOptions(state_dir=options.state_dir, socket_path=options.socket, ssh=ssh, command=command, extra_fds=extra_fds),
+        WorkerOptions(state_dir=options.state_dir, socket_path=options.socket, ssh=ssh, command=command, extra_fds=extra_fds, record=options.record),
         link,
         {name: socket.socket(fileno=fd) for name, fd in held.items()},
     )

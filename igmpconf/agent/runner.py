@@ -25,9 +25,11 @@ from igmpconf.ids import IfIndex, TableId
 from igmpconf.linux.kernel import Interface, Kernel, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
+from igmpconf.machine import Machine
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
 from igmpconf.model.leaf import ANY_SOURCE, Address
 from igmpconf.model.state import DeviceState, MfcRow
+from igmpconf.observe.record import Recorder
 from igmpconf.runtime import Clock, Driver
 
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
@@ -36,6 +38,7 @@ _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here
 
 _Row = TypeVar("_Row")
 _Key = tuple[str, str]  # instance, family
+EngineRecorder = Recorder[Event, Effect]
 
 
 class Holder(Protocol):
@@ -54,14 +57,26 @@ def _drawn(limit: int) -> int:
 class _Instance:
     """One running engine with its table."""
 
-    def __init__(self, key: _Key, table: MulticastTable, clock: Clock, loop: asyncio.AbstractEventLoop, log: Callable[[Note], None], *, was_held: bool) -> None:
+    def __init__(
+        self,
+        key: _Key,
+        table: MulticastTable,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        log: Callable[[Note], None],
+        *,
+        recorder: EngineRecorder | None,
+        was_held: bool,
+    ) -> None:
         self.key = key
         self.was_held = was_held
         self.table = table
         self.config: ProxyConfig | None = None
         self.performer = Performer(table, log)
-        self.engine = Engine(table.family, draw=_drawn)
-        self.driver: Driver[Event, Effect] = Driver(self.engine, self._perform, TimePassed(), clock=clock, loop=loop)
+        tap = recorder.tap(key, _drawn, clock()) if recorder is not None else None
+        self.engine = Engine(table.family, draw=tap.draw if tap is not None else _drawn)
+        machine: Machine[Event, Effect] = tap.around(self.engine) if tap is not None else self.engine
+        self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop)
         self._is_trying = False
         self._refusal: EffectFailed | None = None
 
@@ -125,7 +140,7 @@ class Runner:
     """Implements `EnginePort`.
 
     `held` are the sockets that a keeper held for us, by name; those that the first configuration does not claim are
-    let go.  `log` takes the engines' notes.
+    let go.  `log` takes the engines' notes, `recorder` all that the engines are told and answer.
     """
 
     def __init__(
@@ -137,12 +152,14 @@ class Runner:
         holder: Holder | None = None,
         held: Mapping[str, socket.socket] | None = None,
         clock: Clock | None = None,
+        recorder: EngineRecorder | None = None,
     ) -> None:
         self._kernel = kernel
         self._loop = loop
         self._log = log
         self._holder = holder
         self._clock = clock or Clock()
+        self._recorder = recorder
         self._held = {key: (table, sock) for name, sock in (held or {}).items() for key, table in (_from_held_name(name),)}
         self._instances: dict[_Key, _Instance] = {}
         self._links = kernel.watch_links()
@@ -195,7 +212,7 @@ class Runner:
         table, sock = self._held.get(key) or (self._free_table(key[1]), None)
         handle = self._kernel.open_table(family, table, sock)
         self._held.pop(key, None)
-        instance = _Instance(key, handle, self._clock, self._loop, self._log, was_held=sock is not None)
+        instance = _Instance(key, handle, self._clock, self._loop, self._log, recorder=self._recorder, was_held=sock is not None)
         self._instances[key] = instance
         if self._holder is not None and sock is None:
             self._holder.hold(held_name(key, handle.table), handle.socket)

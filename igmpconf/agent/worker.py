@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from igmpconf.agent.keeper import KeeperLink, become_keeper, say, write_pid
-from igmpconf.agent.runner import Runner
+from igmpconf.agent.runner import EngineRecorder, Runner
 from igmpconf.agent.service import SshOptions, start_netconf
 from igmpconf.engine.effects import Note
 from igmpconf.errors import IgmpconfError
 from igmpconf.linux.system import SystemKernel
+from igmpconf.observe.record import Recorder, program_version
 
 PID_FILE = "engine.pid"
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -38,6 +39,7 @@ class WorkerOptions:
     ssh: SshOptions | None
     command: tuple[str, ...]
     extra_fds: tuple[int, ...] = ()
+    record: Path | None = None  # where everything the engines are told and answer is written
 
 
 def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int:
@@ -65,7 +67,8 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
 
     for number, reason in ((signal.SIGTERM, "told"), (signal.SIGINT, "told"), (signal.SIGHUP, "hand-over")):
         loop.add_signal_handler(number, end_by, reason)
-    runner = Runner(SystemKernel(), loop=loop, log=_log_note, holder=link, held=held)
+    recorder = _recorder(options.record) if options.record is not None else None
+    runner = Runner(SystemKernel(), loop=loop, log=_log_note, holder=link, held=held, recorder=recorder)
     service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh)
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
@@ -81,6 +84,14 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
     kept = {name: sock.dup() for name, sock in runner.sockets().items()} if reason == "keeper-lost" else {}
     runner.hand_over()
     return kept if reason == "keeper-lost" else 0
+
+
+def _recorder(path: Path) -> EngineRecorder:
+    from igmpconf.agent.replay import ENGINE  # noqa: PLC0415 - a worker that does not record needs none of it
+
+    log = logging.getLogger("igmpconf.agent")
+    log.warning("recording to %s", path)
+    return Recorder(path, ENGINE, program=program_version(), tell=lambda reason: log.warning("recording to %s ended: %s", path, reason))
 
 
 def _log_note(note: Note) -> None:

@@ -61,7 +61,7 @@ def _print(devices: Sequence[Device], answers: Sequence[list[Row] | IgmpconfErro
     else:
         columns = view.columns if len(devices) == 1 else ("device", *view.columns)
         rows = [
-            [_cell(row.get(column) if column != "device" else device.name) for column in columns]
+            cells({**row, "device": device.name}, columns)
             for device, answer in zip(devices, answers, strict=True)
             if not isinstance(answer, IgmpconfError)
             for row in answer
@@ -73,6 +73,11 @@ def _print(devices: Sequence[Device], answers: Sequence[list[Row] | IgmpconfErro
         if error.hint:
             talk(f"hint: {error.hint}")
     return failed[0].exit_code if failed else 0
+
+
+def cells(row: Row, columns: Sequence[str]) -> list[str]:
+    """The row as the cells of a table for people."""
+    return [_cell(row.get(column)) for column in columns]
 
 
 def _cell(value: Any) -> str:

@@ -15,6 +15,8 @@ E_contra = TypeVar("E_contra", contravariant=True)
 F_co = TypeVar("F_co", covariant=True)
 K = TypeVar("K", bound=Hashable)
 
+_MOST_STALE = 1_000  # heap entries of keys that were dropped or brought forward, before they are swept out
+
 
 class Machine(Protocol[E_contra, F_co]):
     """Anything that decides."""
@@ -32,7 +34,8 @@ class Deadlines(Generic[K]):
     """An index from time to keys; the truth about a deadline lives in the state it belongs to.
 
     Rescheduling never searches: a key remembers only its earliest pending entry, and whoever pops a key checks
-    the state and puts it back if the state says "later".  Cost per `put` and per popped key: O(log n).
+    the state and puts it back if the state says "later".  Cost per `put` and per popped key: O(log n), the sweep of
+    stale entries included.
     """
 
     def __init__(self) -> None:
@@ -48,6 +51,9 @@ class Deadlines(Generic[K]):
         self._earliest[key] = at_ms
         self._serial += 1
         heapq.heappush(self._heap, (at_ms, self._serial, key))
+        if len(self._heap) > 2 * len(self._earliest) + _MOST_STALE:
+            self._heap = [entry for entry in self._heap if self._earliest.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
 
     def drop(self, key: K) -> None:
         """Forget `key`; its heap entry is skipped when it surfaces."""

@@ -68,6 +68,7 @@ class Downstream:
             return
         if interface.address != address_before:
             self.querier.start(now_ms, "address changed")
+            self.listeners.start(now_ms)
         elif params.version != before.version:
             self.querier.start(now_ms, "version changed")
         elif params != before:

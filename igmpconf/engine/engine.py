@@ -205,7 +205,8 @@ class Engine:
 
     def _open_upstream(self, link: LinkChanged, params: InterfaceParams) -> None:
         self._merge()  # what closed a moment ago is not worth mentioning to the new upstream
-        upstream = Upstream(Interface(link, params, self.outbox))
+        assert self.instance is not None
+        upstream = Upstream(Interface(link, params, self.outbox), self.instance.ssm_range)
         self._open_vif(link.ifindex, is_upstream=True)
         self.upstream = self._ports[link.ifindex] = upstream
         self.topology.upstream = upstream.interface
@@ -218,7 +219,8 @@ class Engine:
             return
         if interface.params != params or interface.link.addresses != link.addresses:
             self._all_routes_dirty = True  # thresholds, and which sources live there
-        upstream.update(link, params, now_ms)
+        assert self.instance is not None
+        upstream.update(link, params, self.instance.ssm_range, now_ms)
 
     def _close_upstream(self, upstream: Upstream, now_ms: int) -> None:
         ifindex = upstream.interface.ifindex

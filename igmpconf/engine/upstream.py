@@ -12,14 +12,16 @@ from igmpconf.engine.host import Host
 from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query
 from igmpconf.engine.params import InterfaceParams
+from igmpconf.engine.prefixes import PrefixSet
 from igmpconf.engine.sources import SourceSet
 from igmpconf.errors import WireError
 
 
 class Upstream:
-    def __init__(self, interface: Interface) -> None:
+    def __init__(self, interface: Interface, ssm_range: PrefixSet) -> None:
         self.interface = interface
         self.host = Host(interface)
+        self._ssm_range = ssm_range
 
     def start(self, database: Mapping[bytes, SourceSet]) -> None:
         """Say what is wanted, all of it, without waiting to be asked (UP-25)."""
@@ -33,8 +35,9 @@ class Upstream:
             self.host.leave_all(now_ms)
         self.interface.note("info", "upstream/down", cause=cause)
 
-    def update(self, link: LinkChanged, params: InterfaceParams, now_ms: int) -> None:
+    def update(self, link: LinkChanged, params: InterfaceParams, ssm_range: PrefixSet, now_ms: int) -> None:
         interface = self.interface
+        self._ssm_range = ssm_range
         address_before, was_up = interface.address, interface.link.is_up
         interface.params = params
         interface.learn(link)
@@ -65,4 +68,7 @@ class Upstream:
         if message.group is None and destination is not None and family.is_group(destination) and destination != family.all_hosts:
             interface.reject(now_ms, "query-destination", sender=sender)  # RFC 3376 9.1
             return
+        if message.version < family.latest_version and message.group is not None and message.group in self._ssm_range:
+            cause = "the upstream's querier cannot ask for sources"  # RFC 4604 2.2.3, 2.2.5
+            interface.note_rarely(now_ms, "warning", "upstream/older-query-for-ssm", group=message.group, querier=sender, cause=cause)
         self.host.query(message, now_ms)

@@ -280,6 +280,13 @@ def test_an_older_specific_query_does_not_change_the_version(play):
     assert play.interface("wan").version == 3
 
 
+@covers("SSM-07")
+def test_an_older_query_for_a_source_specific_group_is_worth_a_line(play):
+    for _ in range(3):
+        play.on("wan", a_query("232.1.1.1", version=2), host=2)
+    assert len(play.noted("upstream/older-query-for-ssm")) == 1
+
+
 @covers("UP-16")
 def test_to_an_older_querier_only_presence_is_reported(play):
     play.on("wan", a_query(version=2), host=2).on("lan0", record(IS_IN, G, S1)).advance(s=30).forget()

@@ -60,11 +60,13 @@ def interface_for(proxy: ProxyConfig, name: str) -> InterfaceConfig | None:
 
 def is_pattern(name: str) -> bool:
     """`name` is a pattern for interface names (`ppp*`) and not a name."""
-    return any(sign in name for sign in "*?[")
+    return "*" in name or "?" in name or "[" in name
 
 
 def overlap(a: str, b: str) -> bool:
     """Some interface name matches both patterns (as fnmatch reads them)."""
+    if not is_pattern(a) and not is_pattern(b):
+        return a == b
     left, right = _tokens(a), _tokens(b)
     named = set(a + b)
     alphabet = named | {chr(ord(sign) + 1) for sign in named} | {"\ue000"}  # every range has a member here, and what nobody names has one

@@ -17,7 +17,7 @@ import yaml
 from igmpconf.schema.diagnostic import Diagnostic
 
 MAX_BYTES = 4 * 1024 * 1024  # a fleet's largest device has some thousand lines
-MAX_NODES = 200_000  # after aliases are followed
+MAX_NODES = 100_000  # after aliases are followed
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _RESOLVER: Any = yaml.resolver.Resolver()

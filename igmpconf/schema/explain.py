@@ -31,7 +31,7 @@ CODES: dict[str, str] = {
     "yaml/tag": "A tag such as !!python/object asks the reader to make something other than plain data.",
     "yaml/recursive": "An alias stands inside the anchor it names.",
     "yaml/too-deep": "Brackets or indentation are nested too deeply.",
-    "yaml/too-many-nodes": "Aliases multiply to more than 200,000 values.",
+    "yaml/too-many-nodes": "Aliases multiply to more than 100,000 values.",
     # structure
     "key/unknown": "The key is not known at this place.  The nearest known key is in the hint.",
     "key/missing": "A key that every entry needs is absent.",

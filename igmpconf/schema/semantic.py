@@ -79,9 +79,15 @@ def interfaces_between(config: DeviceConfig) -> Iterator[Diagnostic]:
     for a, b in combinations(_active(config), 2):
         if not set(families_of(a)) & set(families_of(b)):
             continue
+        theirs = [entry for entry in b.interfaces if entry.enabled is not False]
+        patterns = [entry for entry in theirs if is_pattern(entry.interface)]
+        exact = {entry.interface: entry for entry in theirs}
         for x in a.interfaces:
-            for y in b.interfaces:
-                if x.enabled is not False and y.enabled is not False and overlap(x.interface, y.interface):
+            if x.enabled is False:
+                continue
+            candidates = theirs if is_pattern(x.interface) else [*([exact[x.interface]] if x.interface in exact else []), *patterns]
+            for y in candidates:
+                if overlap(x.interface, y.interface):
                     same = f"both have {y.interface}" if x.interface == y.interface else f"{x.interface} and {y.interface} can match the same interface"
                     yield error(
                         "interface/in-two-instances",

@@ -132,6 +132,9 @@ def namespace_of(element: Element) -> str:
 
 def node_of(cls: Any, element: Element, path: str) -> Node:
     """The node that `element` names below `cls` at `path`.  Raises DataError unknown-namespace or unknown-element."""
+    known_here = _by_tag(cls).get(element.tag)
+    if known_here is not None:
+        return known_here
     name = local_name(element)
     namespace = namespace_of(element)
     if namespace != NAMESPACE:
@@ -141,12 +144,14 @@ def node_of(cls: Any, element: Element, path: str) -> Node:
             path=path or None,
             info={"bad-element": name, "bad-namespace": namespace},
         )
-    found = node(cls, name)
-    if found is None:
-        known = ", ".join(n.name for n in nodes(cls))
-        detail = "state is read-only" if cls is DeviceConfig and name == "state" else f"expected one of {known}"
-        raise DataError("unknown-element", f"<{name}> is not known here; {detail}", path=path + xpath_step(name), info={"bad-element": name})
-    return found
+    known = ", ".join(n.name for n in nodes(cls))
+    detail = "state is read-only" if cls is DeviceConfig and name == "state" else f"expected one of {known}"
+    raise DataError("unknown-element", f"<{name}> is not known here; {detail}", path=path + xpath_step(name), info={"bad-element": name})
+
+
+@functools.cache
+def _by_tag(cls: Any) -> dict[str, Node]:
+    return {tag_of(n.name): n for n in nodes(cls)}
 
 
 def leaf_value(n: Node, element: Element, path: str) -> Any:
@@ -207,7 +212,7 @@ def _read(cls: Any, elements: Iterable[Element], path: str, key: tuple[str, ...]
     values: dict[str, Any] = {}
     many: dict[str, list[Any]] = {}
     for element in elements:
-        if is_state and (namespace_of(element) != NAMESPACE or node(cls, local_name(element)) is None):
+        if is_state and element.tag not in _by_tag(cls):
             continue
         n = node_of(cls, element, path)
         if n.attr in values:

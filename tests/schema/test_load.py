@@ -316,7 +316,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 @given(sound_configs())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_dumped_loads_again(config):
     text = dump(config)
     loaded = load(text)
@@ -330,7 +330,6 @@ YAMLISH = st.text(st.sampled_from("igmp-proxy:\n {}[],&*!|>'\"#%@`?~0:5\t\x00é"
 
 
 @given(YAMLISH)
-@settings(deadline=None)
 def test_any_text_loads_or_is_complained_about(text):
     loaded = load(text)
     assert (loaded.config is None) == any(d.is_error for d in loaded.diagnostics)
@@ -351,7 +350,7 @@ TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dic
 
 
 @given(TREES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_tree_loads_or_is_complained_about(tree):
     loaded = load(yaml.safe_dump(tree))
     assert (loaded.config is None) == any(d.is_error for d in loaded.diagnostics)

@@ -74,7 +74,12 @@ def _wanted(n: Node) -> str:
 def _nearest(cls: Any, name: object) -> str:
     names = [n.name for n in nodes(cls)]
     text = str(name)
-    near = difflib.get_close_matches(text.replace("_", "-").lower(), names, n=1, cutoff=0.5)
+    wanted = text.replace("_", "-").lower()
+    alike = difflib.get_close_matches(wanted, names, n=1, cutoff=0.8)
+    inside = next((n.name for n in nodes(cls) if n.cls is not None and node(n.cls, wanted) is not None), None)
+    if inside is not None and not alike:
+        return f"{wanted} belongs below {inside}"
+    near = alike or difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(names)}"
 
 

@@ -85,8 +85,16 @@ def test_every_problem_is_told_not_only_the_first():
     assert codes == ["key/missing", "key/unknown", "key/unknown", "value/invalid", "value/invalid"]
 
 
-@pytest.mark.parametrize(("written", "meant"), [("qick-leave", "quick-leave"), ("query_interval", "query-interval"), ("Interfaces", "interfaces")])
+@pytest.mark.parametrize(
+    ("written", "meant"), [("qick-leave", "quick-leave"), ("query_interval", "query-interval"), ("Interfaces", "interfaces"), ("interface", "interfaces")]
+)
 def test_the_nearest_key_is_named(written, meant):
     with pytest.raises(PlainError) as caught:
         from_plain(ProxyConfig, {written: 1})
     assert caught.value.problems[0][3] == f"did you mean {meant!r}?"
+
+
+def test_a_key_that_stands_one_level_too_high_is_sent_down():
+    with pytest.raises(PlainError) as caught:
+        from_plain(ProxyConfig, {"threshold": 1})
+    assert caught.value.problems[0][3] == "threshold belongs below interfaces"

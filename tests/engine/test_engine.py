@@ -37,6 +37,7 @@ from tests.kit.builders import (
     unvif,
     vif,
 )
+from tests.kit.conformance import covers
 from tests.kit.playbook import Play, a_proxy
 
 
@@ -155,6 +156,7 @@ def test_swapping_the_roles_of_two_interfaces(play):
 # -- policy ---------------------------------------------------------------------------------------------------------------
 
 
+@covers("ROB-03")
 @pytest.mark.parametrize(
     ("rules", "said", "held"),
     [
@@ -199,6 +201,7 @@ def adopted(*routes: tuple[str, str, str, tuple[str, ...]]) -> Play:
     return play.found(("*", "*", "wan", ("wan", "lan0", "lan1")), ("*", LOCAL, "wan", ()), *routes)
 
 
+@covers("ROB-04")
 def test_found_entries_are_adopted_and_nothing_is_touched():
     play = adopted(("*", G, "wan", ("wan", "lan0")), (S1, G2, "wan", ("lan1",)))
     play.expect(says("wan", (TO_EX, G), (ALLOW, G2, S1)))
@@ -206,6 +209,7 @@ def test_found_entries_are_adopted_and_nothing_is_touched():
     assert [str(one.address) for one in play.group("lan1", G2).sources] == [S1]
 
 
+@covers("ROB-04")
 def test_what_is_confirmed_stays_and_what_is_not_is_asked_for_once_more_and_removed():
     play = adopted(("*", G, "wan", ("wan", "lan0")), ("*", G2, "wan", ("wan", "lan0")), (S1, "239.7.7.7", "wan", ("lan1",)))
     play.advance(s=4).on("lan0", record(IS_EX, G)).forget()
@@ -336,6 +340,24 @@ def test_the_state_is_printable_as_the_model_says(play):
     assert set(again.interfaces) == set(state.interfaces)
 
 
+@covers("ROB-06")
+def test_counters_by_kind_and_version(play):
+    play.on("lan0", record(IS_EX, G)).on("lan0", record(IS_EX, G), version=2).on("lan0", record(TO_IN, G), version=2).on("lan0", a_query(), host=200)
+    play.on("wan", a_query(version=2), host=9).advance(s=20)
+    lan0 = {one.name: one.value for one in play.interface("lan0").counters}
+    assert {name: lan0[name] for name in lan0 if name.startswith("received")} == {
+        "received-report-v3": 1,
+        "received-report-v2": 1,
+        "received-leave-v2": 1,
+        "received-query-v3": 1,
+    }
+    assert lan0["sent-query-v3"] >= 3
+    wan = {one.name: one.value for one in play.interface("wan").counters}
+    assert wan["sent-report-v3"] >= 1
+    assert wan["received-query-v2"] == 1
+
+
+@covers("ROB-02")
 @pytest.mark.parametrize("payload", [b"", b"\0", b"\x11", b"\xff" * 9, bytes(2_000)])
 def test_rubbish_is_counted_on_every_interface(play, payload):
     for name in ("wan", "lan0"):

@@ -31,6 +31,7 @@ NOT_ON_DEVICE = (
     "schema/load.py",
     "schema/places.py",
     "schema/printed.py",
+    "schema/reference.py",
 )
 _MAIN = "import sys\nfrom igmpconf.agent.main import main\nsys.exit(main())\n"
 

@@ -30,7 +30,7 @@ IMPURE_FILES = {"netconf/client.py", "netconf/sshclient.py", "netconf/target.py"
 WORLD = {"socket", "asyncio", "time", "random", "os", "subprocess", "logging"}
 
 DEVICE_ROOMS = {"agent", "engine", "linux", "netconf", "schema", "model", "observe", "machine", "ids", "errors", "runtime", "xmltext"}
-CONTROLLER_FILES = {*IMPURE_FILES, *(f"schema/{name}.py" for name in ("document", "explain", "jsonschema", "load", "places", "printed"))}
+CONTROLLER_FILES = {*IMPURE_FILES, *(f"schema/{name}.py" for name in ("document", "explain", "jsonschema", "load", "places", "printed", "reference"))}
 CONTROLLER_MODULES = tuple("igmpconf." + name.removesuffix(".py").replace("/", ".") for name in CONTROLLER_FILES)
 DEVICE_PACKAGES = {"pyroute2", "igmpconf"}
 LAB_MODULE = "igmpconf.agent.ssh"  # the lab's SSH server, with paramiko: on no device, so imported only where it is used

@@ -198,6 +198,9 @@ class _Connection:
                 case Close():
                     self._ending = effect
                     self._gone()
+                    if effect.is_abrupt:
+                        with contextlib.suppress(OSError):  # already closed by the peer
+                            self._connection.shutdown(socket.SHUT_RDWR)  # wakes a send that nobody takes
                 case _:
                     assert_never(effect)
         self._out_changed.set()
@@ -230,6 +233,9 @@ class _Connection:
                     return
         except OSError as error:
             self._take(Killed(f"receiving: {error}"))
+        except Exception:  # noqa: BLE001 - as in _answer
+            _log.exception("session-crashed id=%s", self._session.session_id)
+            self._take(Killed("a defect; the lines above have the details"))
 
     async def _write(self) -> None:
         while self._out or self._ending is None:
@@ -237,7 +243,7 @@ class _Connection:
                 self._out_changed.clear()
                 await self._out_changed.wait()
                 continue
-            if self._ending is not None and not self._ending.is_orderly and self._ending.reason.startswith("killed"):
+            if self._ending is not None and self._ending.is_abrupt:
                 return
             data = bytes(self._out)
             self._out.clear()

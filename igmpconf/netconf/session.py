@@ -77,10 +77,10 @@ class DeliverRpc:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Send what is queued, then close; `reason` is for the log."""
+    """Send what is queued, then close, or close at once when it `is_abrupt`; `reason` is for the log."""
 
     reason: str
-    is_orderly: bool
+    is_abrupt: bool = False
 
 
 Effect = SendBytes | DeliverRpc | Close
@@ -140,10 +140,10 @@ class Session:
                 self.counters.out_rpc_errors += is_error
                 return [self._sent(answer), *self._read()]
             case Killed(reason):
-                return [self._close(reason, is_orderly=False)]
+                return [self._close(reason, is_abrupt=True)]
             case TimePassed():
                 if self._hello_until_ms is not None and self._hello_until_ms <= now_ms:
-                    return [self._close("no hello in time", is_orderly=False)]
+                    return [self._close("no hello in time", is_abrupt=True)]
                 return []
             case _:
                 assert_never(event)
@@ -156,13 +156,13 @@ class Session:
             try:
                 message = self._decoder.next_message()
             except FramingError as error:
-                effects.append(self._close(f"framing: {error}", is_orderly=False))
+                effects.append(self._close(f"framing: {error}"))
                 break
             if message is None:
                 if self._has_ended:
-                    effects.append(self._close("the client closed the stream", is_orderly=False))
+                    effects.append(self._close("the client closed the stream"))
                 elif self._state == "greeting" and self._decoder.pending_bytes > MAX_HELLO_BYTES:
-                    effects.append(self._close("hello too large", is_orderly=False))
+                    effects.append(self._close("hello too large"))
                 break
             effects += self._greeted(message) if self._state == "greeting" else self._asked(message)
         return effects
@@ -171,14 +171,14 @@ class Session:
         try:
             hello = messages.read_hello(message)
         except (NotAnswerable, XmlTextError) as error:
-            return [self._close(f"hello: {error}", is_orderly=False)]
+            return [self._close(f"hello: {error}")]
         if hello.has_session_id:
-            return [self._close("hello: a client must not send session-id (RFC 6241 8.1)", is_orderly=False)]
+            return [self._close("hello: a client must not send session-id (RFC 6241 8.1)")]
         if BASE_1_1 in hello.capabilities:
             self._is_chunked = True
             self._decoder.use_chunks()
         elif BASE_1_0 not in hello.capabilities:
-            return [self._close("hello: no common version of the protocol", is_orderly=False)]
+            return [self._close("hello: no common version of the protocol")]
         self._state = "open"
         self._hello_until_ms = None
         return []
@@ -188,7 +188,7 @@ class Session:
             rpc = messages.read_rpc(message)
         except NotAnswerable as error:
             self.counters.in_bad_rpcs += 1
-            return [self._close(str(error), is_orderly=False)]
+            return [self._close(str(error))]
         except XmlTextError as error:
             self.counters.in_bad_rpcs += 1
             # RFC 6241 appendix A: malformed-message must not be sent to a base:1.0 client
@@ -202,7 +202,7 @@ class Session:
             return self._refused(None, *refusal.errors)
         self.counters.in_rpcs += 1
         if rpc.operation.tag == f"{{{BASE}}}close-session":
-            return [self._sent(messages.reply(rpc, messages.ok())), self._close("close-session", is_orderly=True)]
+            return [self._sent(messages.reply(rpc, messages.ok())), self._close("close-session")]
         self._is_working = True
         return [DeliverRpc(rpc)]
 
@@ -213,7 +213,7 @@ class Session:
     def _sent(self, message: bytes) -> SendBytes:
         return SendBytes(framed(message, is_chunked=self._is_chunked))
 
-    def _close(self, reason: str, *, is_orderly: bool) -> Close:
+    def _close(self, reason: str, *, is_abrupt: bool = False) -> Close:
         self._state = "closed"
         self._hello_until_ms = None
-        return Close(reason, is_orderly)
+        return Close(reason, is_abrupt)

@@ -226,7 +226,7 @@ def test_nc_020_close_session_is_answered_and_nothing_after_it_is_read():
     play = Play()
     play.ask(rpc(1, "<close-session/>"), rpc(2))
     assert parse(play.replies()[0])[0].tag == f"{NC}ok"
-    assert play.closed == Close("close-session", is_orderly=True)
+    assert play.closed == Close("close-session")
     assert play.delivered == []
     assert play.take(BytesReceived(b"x")) == []
 
@@ -246,7 +246,7 @@ def test_killed_while_working():
     play = Play()
     play.ask(rpc())
     play.take(Killed("because"))
-    assert play.closed == Close("because", is_orderly=False)
+    assert play.closed == Close("because", is_abrupt=True)
     play.answer()
     assert play.sent == b""
 

@@ -13,6 +13,7 @@ from igmpconf.schema.diagnostic import Diagnostic
 from igmpconf.schema.finding import error, families_of, instance_path, interface_path, warning
 
 _LINK_LOCAL_V4 = ip_network("224.0.0.0/24")  # RFC 5771 4: never forwarded, whatever the TTL
+_UNICAST_BASED = ip_network("ff30::/12")
 _LINK_LOCAL_SCOPE = 2  # RFC 4291 2.7: scopes 0 (reserved), 1 (interface-local) and 2 (link-local) stay on the link
 
 
@@ -118,13 +119,20 @@ def static_groups_make_sense(config: DeviceConfig) -> Iterator[Diagnostic]:
                     f"{entry.interface} is the upstream; a static group there is held by no downstream and nothing is forwarded for it",
                     "put it on a downstream interface",
                 )
-            elif isinstance(source, str) and any(group in prefix for prefix in ssm):
+            elif isinstance(source, str) and any(_is_ssm(group, prefix) for prefix in ssm):
                 yield warning(
                     "group/any-source-in-ssm",
                     path,
                     f"{group} is in the source-specific range, where a membership without source is ignored (RFC 4607)",
                     "add source:",
                 )
+
+
+def _is_ssm(group: Address, prefix: Prefix) -> bool:
+    if group not in prefix:
+        return False
+    # RFC 3306 6: within ff30::/12 only addresses with plen 0 are source-specific, which is ff3x::/32
+    return prefix != _UNICAST_BASED or group.packed[2:4] == bytes(2)
 
 
 def rules_are_reached(config: DeviceConfig) -> Iterator[Diagnostic]:

@@ -89,6 +89,67 @@ def test_none_changes_only_where_an_operation_stands(a, data):
         assert to_plain(edited(a, edit, "none")) != to_plain(a)
 
 
+NAMES = st.sampled_from(
+    [
+        "igmp-proxy",
+        "name",
+        "interfaces",
+        "interface",
+        "upstream",
+        "mfc",
+        "source",
+        "group",
+        "family",
+        "vlans",
+        "firewall",
+        "rules",
+        "sequence",
+        "logging",
+        "size",
+        "x",
+    ]
+)
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from([OPERATION, "operation", "{urn:ietf:params:xml:ns:yang:1}insert", "{urn:ietf:params:xml:ns:netconf:default:1.0}default", "{urn:x}y"]),
+    st.sampled_from(["merge", "replace", "create", "delete", "remove", "none", "true", "first"]),
+    max_size=1,
+)
+
+
+TAGS = (
+    {f"unknown-{what}" for what in ("element", "namespace", "attribute")}
+    | {"bad-attribute", "bad-element", "missing-element"}
+    | {"invalid-value", "data-exists", "data-missing"}
+)
+
+
+@st.composite
+def any_element(draw, depth=4):
+    namespace = draw(st.sampled_from(["{urn:igmpconf:yang:igmpconf}"] * 9 + ["", "{urn:x}"]))
+    element = Element(namespace + draw(NAMES), draw(ATTRIBUTES))
+    element.text = draw(st.sampled_from([None, "a", "lan0", "1", "true", "ipv4", "239.1.1.1", " ", "\n"]))
+    for _ in range(draw(st.integers(0, 3 if depth else 0))):
+        element.append(draw(any_element(depth - 1)))
+    return element
+
+
+@given(configs(), st.lists(any_element(), max_size=3), st.sampled_from(["merge", "replace", "none"]))
+@settings(max_examples=100)
+def test_any_edit_is_done_or_refused_in_the_words_of_netconf(config, elements, default):
+    top = Element("config")
+    top.extend(elements)
+    refused = None
+    try:
+        result = edited(config, top, default)
+    except DataError as error:
+        refused = error
+    if refused is None:
+        assert from_plain(DeviceConfig, to_plain(result)) == result
+    else:
+        assert refused.tag in TAGS
+        assert refused.error_type == "application" or refused.tag in {"unknown-attribute", "bad-attribute", "missing-element"}
+
+
 # -- table -----------------------------------------------------------------------------------------------------------
 
 LAN = {"interface": "lan0", "threshold": 5, "alternative-subnets": ["10.0.0.0/8"]}

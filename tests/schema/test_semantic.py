@@ -125,6 +125,12 @@ CASES = [
     ),
     ("static SSM without source", lan(static_groups="232.1.1.1"), [f"warning group/any-source-in-ssm {P}/interfaces[lan0]/static-groups[232.1.1.1,*]"]),
     ("static SSM with source", lan(static_groups={"group": "232.1.1.1", "source": "10.0.0.1"}), []),
+    (
+        "static SSM of IPv6",
+        one(family="ipv6", interfaces=[WAN, {"interface": "lan0", "static-groups": "ff3e::8000:1"}]),
+        [f"warning group/any-source-in-ssm {P}/interfaces[lan0]/static-groups[ff3e::8000:1,*]"],
+    ),
+    ("not SSM: unicast-prefix-based", one(family="ipv6", interfaces=[WAN, {"interface": "lan0", "static-groups": "ff3e:30:2001:db8::1"}]), []),
     ("rule behind all", one(groups=[{"action": "deny"}, {"action": "allow", "group": "239.0.0.0/8"}]), [f"warning groups/unreachable {P}/groups[2]"]),
     ("rule for nobody", one(groups={"action": "deny", "interface": "eth*"}), [f"warning groups/unknown-interface {P}/groups[1]/interface"]),
     ("rule by pattern", one(groups={"action": "deny", "interface": "l*"}), []),

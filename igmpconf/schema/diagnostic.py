@@ -12,7 +12,8 @@ Severity = Literal["error", "warning"]
 class Diagnostic:
     """A finding; `code` is stable (`querier/response-exceeds-interval`), `path` is keyed (model/path.py).
 
-    `file`, `line` and `column` (from 1) are None where the finding did not come from a file.
+    `file`, `line` and `column` (from 1) are None where the finding did not come from a file.  `related` are the keyed
+    paths of what it is about as well, such as the other upstream.
     """
 
     severity: Severity = "error"
@@ -23,6 +24,7 @@ class Diagnostic:
     file: str | None = None
     line: int | None = None
     column: int | None = None
+    related: tuple[str, ...] = ()
 
     @property
     def is_error(self) -> bool:
@@ -38,7 +40,7 @@ class Diagnostic:
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON: every field that is set, under its own name."""
-        plain = {
+        plain: dict[str, Any] = {
             "severity": self.severity,
             "code": self.code,
             "path": self.path,
@@ -47,6 +49,7 @@ class Diagnostic:
             "file": self.file,
             "line": self.line,
             "column": self.column,
+            "related": list(self.related) or None,
         }
         return {name: value for name, value in plain.items() if value is not None}
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from igmpconf.model.config import ProxyConfig, default_of
 from igmpconf.model.path import Path, Step, path_text
 from igmpconf.schema.diagnostic import Diagnostic
 
 
-def error(code: str, path: Path, message: str, hint: str) -> Diagnostic:
+def error(code: str, path: Path, message: str, hint: str, related: Iterable[Path] = ()) -> Diagnostic:
     """A finding that keeps the configuration from being used."""
-    return Diagnostic(severity="error", code=code, path=path_text(path), message=message, hint=hint)
+    return Diagnostic(severity="error", code=code, path=path_text(path), message=message, hint=hint, related=tuple(map(path_text, related)))
 
 
-def warning(code: str, path: Path, message: str, hint: str) -> Diagnostic:
+def warning(code: str, path: Path, message: str, hint: str, related: Iterable[Path] = ()) -> Diagnostic:
     """A finding that works, though probably not as meant."""
-    return Diagnostic(severity="warning", code=code, path=path_text(path), message=message, hint=hint)
+    return Diagnostic(severity="warning", code=code, path=path_text(path), message=message, hint=hint, related=tuple(map(path_text, related)))
 
 
 def instance_path(instance: str) -> Path:

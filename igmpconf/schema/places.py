@@ -23,10 +23,13 @@ class Places:
     def __init__(self, tree: Tree) -> None:
         self._root = tree
         self._by_path: dict[str, Place] = {}
+        self._files: list[str] = []  # in the order they were laid over one another, as far as it can be seen
         self._index(DeviceConfig, tree, (), ())
 
     def _index(self, cls: Any, tree: Tree, place: Place, path: Path) -> None:
         self._by_path.setdefault(path_text(path), place)
+        if tree.mark.file not in self._files:
+            self._files.append(tree.mark.file)
         if cls is None or not isinstance(tree, Mapping):
             return
         for name, (_, value) in tree.items.items():
@@ -96,12 +99,23 @@ class Places:
         return path_text(tuple(path))
 
     def put(self, finding: Diagnostic) -> Diagnostic:
-        """The finding with the position of its path, or of the nearest thing around it."""
-        path = finding.path
+        """The finding with the position of its path, or of the nearest thing around it.
+
+        Of several places that it is about, the one that was written last: what was right before became wrong there.
+        """
+        about = [finding.path, *finding.related]
+        last = max(about, key=lambda path: self._order(self._nearest(path)))
+        mark = self._nearest(last)
+        related = tuple(path for path in about if path != last)
+        return replace(finding, path=last, related=related, file=mark.file, line=mark.line, column=mark.column)
+
+    def _nearest(self, path: str) -> Mark:
         while path and path not in self._by_path:
             path = _parent(path)
-        mark = self.mark(self._by_path.get(path, ()))
-        return replace(finding, file=mark.file, line=mark.line, column=mark.column)
+        return self.mark(self._by_path.get(path, ()))
+
+    def _order(self, mark: Mark) -> tuple[int, int, int]:
+        return self._files.index(mark.file) if mark.file in self._files else len(self._files), mark.line, mark.column
 
 
 def _parent(path: str) -> str:

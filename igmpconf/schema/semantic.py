@@ -46,6 +46,7 @@ def one_upstream(config: DeviceConfig) -> Iterator[Diagnostic]:
                 (*interface_path(proxy.name, names[1]), Step("upstream")),
                 f"instance {proxy.name} has {len(names)} upstream interfaces: {', '.join(names)}; expected exactly one",
                 "remove upstream: yes from all but one, or use one instance for each",
+                [(*interface_path(proxy.name, name), Step("upstream")) for name in names if name != names[1]],
             )
 
 
@@ -63,6 +64,7 @@ def patterns_within(config: DeviceConfig) -> Iterator[Diagnostic]:
                     interface_path(proxy.name, b.interface),
                     f"{a.interface} and {b.interface} can match the same interface, which would have {what}",
                     "the longer pattern wins; make the patterns narrower, so that no name fits both",
+                    [interface_path(proxy.name, a.interface)],
                 )
             elif different:
                 exact, pattern = (a, b) if is_pattern(b.interface) else (b, a)
@@ -94,6 +96,7 @@ def interfaces_between(config: DeviceConfig) -> Iterator[Diagnostic]:
                         interface_path(b.name, y.interface),
                         f"instances {a.name} and {b.name}: {same}",
                         "an interface belongs to one instance of a family; remove it from one, or make the patterns narrower",
+                        [interface_path(a.name, x.interface)],
                     )
 
 
@@ -246,6 +249,7 @@ def vlans(config: DeviceConfig) -> Iterator[Diagnostic]:
                 (*here, Step("vlan-id")),
                 f"{other} and {vlan.name} are both VLAN {vlan.vlan_id} of {vlan.interface}",
                 "remove one, or give it another vlan-id",
+                [(Step("vlans", (other,)), Step("vlan-id"))],
             )
         walked = [vlan.name]
         while (parent := parents.get(walked[-1])) is not None and parent not in walked:

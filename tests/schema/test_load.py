@@ -152,6 +152,13 @@ def test_hints(text, hint):
     assert [d.hint for d in load(text).diagnostics] == [hint]
 
 
+def test_of_two_places_the_one_that_was_written_last_is_shown():
+    (found,) = load("igmp-proxy:\n- interfaces:\n  - {interface: b, upstream: yes}\n  - {interface: a, upstream: yes}\n").diagnostics
+    assert (found.line, found.path, found.related) == (4, "igmp-proxy[default]/interfaces[a]/upstream", ("igmp-proxy[default]/interfaces[b]/upstream",))
+    (found,) = load("vlans:\n- {name: b, interface: e, vlan-id: 1}\n- {name: a, interface: e, vlan-id: 1}\n").diagnostics
+    assert (found.line, found.path) == (3, "vlans[a]/vlan-id")
+
+
 def test_a_repeated_key_and_a_repeated_entry_name_both_lines():
     (key,) = load("logging:\n  size: 10\n  action: memory\n  size: 20\n").diagnostics
     assert (key.line, "line 2" in key.message) == (4, True)
@@ -303,6 +310,13 @@ def test_complaints_name_the_file_they_are_about(tmp_path):
         r".*b\.yaml:2:33: error: igmp-proxy\[default\]/interfaces\[lan0\]/treshold: unknown key 'treshold' \[key/unknown\]\n    hint: did you mean 'threshold'\?",
         found[1].text(),
     )
+
+
+def test_an_empty_list_of_a_later_file_has_a_place(tmp_path):
+    (tmp_path / "a.yaml").write_text("igmp-proxy: {name: default}\n")
+    (tmp_path / "b.yaml").write_text("igmp-proxy:\n  interfaces: []\n")
+    (found,) = load_files([tmp_path / "a.yaml", tmp_path / "b.yaml"]).diagnostics
+    assert (Path(found.file).name, found.line, found.code) == ("b.yaml", 2, "upstream/none")
 
 
 def test_files_that_cannot_be_read(tmp_path):

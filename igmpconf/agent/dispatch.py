@@ -210,7 +210,9 @@ class Dispatcher:
         pending = machine.pending(now_ms)
         snapshot = self._engine.snapshot()
         agent = replace(
-            snapshot.agent or AgentState(pid=os.getpid(), uptime_s=(now_ms - self._started_ms) // 1000),
+            snapshot.agent or AgentState(),
+            pid=os.getpid(),
+            uptime_s=(now_ms - self._started_ms) // 1000,
             version=_version(),
             running_digest=self._running_digest(),
             pending_persist_id=pending[0] if pending is not None else None,

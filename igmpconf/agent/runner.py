@@ -13,7 +13,7 @@ import errno
 import ipaddress
 import random
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from igmpconf.engine.effects import Effect, Note, SetRoute, SetVif
@@ -22,13 +22,14 @@ from igmpconf.engine.events import ConfigReplaced, EffectFailed, Event, LinkChan
 from igmpconf.engine.family import IGMP, MLD, Family
 from igmpconf.errors import KernelError
 from igmpconf.ids import IfIndex, TableId
+from igmpconf.linux.flows import Flows
 from igmpconf.linux.kernel import Interface, Kernel, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
 from igmpconf.machine import Machine
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
 from igmpconf.model.leaf import ANY_SOURCE, Address
-from igmpconf.model.state import DeviceState, MfcRow
+from igmpconf.model.state import AgentState, DeviceState, MfcRow, SourceRow
 from igmpconf.observe.record import Recorder
 from igmpconf.runtime import Clock, Driver
 
@@ -140,7 +141,8 @@ class Runner:
     """Implements `EnginePort`.
 
     `held` are the sockets that a keeper held for us, by name; those that the first configuration does not claim are
-    let go.  `log` takes the engines' notes, `recorder` all that the engines are told and answer.
+    let go.  `log` takes the engines' notes, `recorder` all that the engines are told and answer;
+    `flows` knows who sends.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class Runner:
         held: Mapping[str, socket.socket] | None = None,
         clock: Clock | None = None,
         recorder: EngineRecorder | None = None,
+        flows: Flows | None = None,
     ) -> None:
         self._kernel = kernel
         self._loop = loop
@@ -160,6 +163,7 @@ class Runner:
         self._holder = holder
         self._clock = clock or Clock()
         self._recorder = recorder
+        self._flows = flows
         self._held = {key: (table, sock) for name, sock in (held or {}).items() for key, table in (_from_held_name(name),)}
         self._instances: dict[_Key, _Instance] = {}
         self._links = kernel.watch_links()
@@ -191,6 +195,11 @@ class Runner:
         for key in [key for key in self._instances if key not in wanted]:
             self._close(key)
         self._settle(opened)
+        if self._flows is not None:
+            if self._instances:
+                self._flows.watch()
+            else:
+                self._flows.forget()
 
     def _undo(self, before: Mapping[_Key, ProxyConfig | None], opened: Sequence[_Instance]) -> None:
         for instance in opened:
@@ -292,8 +301,27 @@ class Runner:
             upstream=_joined(part.upstream for part in parts),
             mfc=_joined(part.mfc for part in parts),
             hosts=_joined(part.hosts for part in parts),
-            sources=_joined(part.sources for part in parts),
+            sources=tuple(self._sources()),
+            agent=AgentState(sources=self._flows.state) if self._flows is not None else None,
         )
+
+    def _sources(self) -> Iterator[SourceRow]:
+        """Who sends on the interfaces of each instance."""
+        owners = {
+            (ifindex, instance.table.family.address_bytes): key[0] for key, instance in self._instances.items() for ifindex in instance.performer.interfaces
+        }
+        for flow in self._flows.flows() if self._flows is not None else ():
+            owner = owners.get((flow.ifindex, len(flow.group)))
+            interface = self._interfaces.get(flow.ifindex)
+            if owner is not None and interface is not None:
+                yield SourceRow(
+                    instance=owner,
+                    interface=interface.name,
+                    source=ipaddress.ip_address(flow.source),
+                    group=ipaddress.ip_address(flow.group),
+                    packets=flow.packets,
+                    bytes=flow.octets,
+                )
 
     def _snapshot_one(self, instance: _Instance) -> DeviceState:
         state = instance.engine.snapshot(self._clock())
@@ -310,6 +338,8 @@ class Runner:
         """Leave every upstream politely and remove all kernel state."""
         for key in list(self._instances):
             self._close(key)
+        if self._flows is not None:
+            self._flows.forget()
         self._stop_watching()
 
     def hand_over(self) -> None:
@@ -322,6 +352,8 @@ class Runner:
     def _stop_watching(self) -> None:
         self._loop.remove_reader(self._links.fileno())
         self._links.close()
+        if self._flows is not None:
+            self._flows.close()
 
     def sockets(self) -> dict[str, socket.socket]:
         """The routing sockets by the names a keeper knows them by."""

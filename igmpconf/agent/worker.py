@@ -23,6 +23,7 @@ from igmpconf.agent.runner import EngineRecorder, Runner
 from igmpconf.agent.service import SshOptions, start_netconf
 from igmpconf.engine.effects import Note
 from igmpconf.errors import IgmpconfError
+from igmpconf.linux.flows import Flows
 from igmpconf.linux.system import SystemKernel
 from igmpconf.observe.record import Recorder, program_version
 
@@ -68,7 +69,7 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
     for number, reason in ((signal.SIGTERM, "told"), (signal.SIGINT, "told"), (signal.SIGHUP, "hand-over")):
         loop.add_signal_handler(number, end_by, reason)
     recorder = _recorder(options.record) if options.record is not None else None
-    runner = Runner(SystemKernel(), loop=loop, log=_log_note, holder=link, held=held, recorder=recorder)
+    runner = Runner(SystemKernel(), loop=loop, log=_log_note, holder=link, held=held, recorder=recorder, flows=Flows(loop=loop, log=_log_note))
     service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh)
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)

@@ -101,6 +101,11 @@ def _counters(state: DeviceState) -> list[Row]:
     ]
 
 
+def _why_no_sources(state: DeviceState) -> str | None:
+    said = state.agent.sources if state.agent is not None else None
+    return None if said is None or said == "watched" else f"senders are {said}"
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One table of `show`."""
@@ -108,6 +113,7 @@ class View:
     parts: tuple[str, ...]  # tables of <state> that it needs
     rows: Callable[[DeviceState], list[Row]]
     columns: tuple[str, ...]  # of the table for people
+    remark: Callable[[DeviceState], str | None] = lambda _: None  # why rows may be missing
 
 
 VIEWS: dict[str, View] = {
@@ -127,7 +133,7 @@ VIEWS: dict[str, View] = {
     "querier": View(("interfaces",), _queriers, ("instance", "interface", "version", "address", "self", "since_s", "reason")),
     "hosts": View(("hosts",), lambda s: [_host(r) for r in s.hosts], ("interface", "group", "host", "mode", "sources", "expires_s")),
     "counters": View(("interfaces",), _counters, ("instance", "interface", "name", "value")),
-    "sources": View(("sources",), lambda s: [_source(r) for r in s.sources], ("interface", "source", "group", "packets", "bytes")),
+    "sources": View(("sources", "agent"), lambda s: [_source(r) for r in s.sources], ("interface", "source", "group", "packets", "bytes"), _why_no_sources),
 }
 
 

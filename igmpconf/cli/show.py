@@ -47,7 +47,11 @@ def show(what: str, form: str, device: str | None, limit: str | None, inventory:
 
 def _ask(device: Device, view: View) -> list[Row]:
     with NetconfClient.connect(device.target, say=talk) as client:
-        return view.rows(device_state(client, view.parts))
+        state = device_state(client, view.parts)
+    remark = view.remark(state)
+    if remark is not None:
+        talk(f"{device.name}: {remark}")
+    return view.rows(state)
 
 
 def _print(devices: Sequence[Device], answers: Sequence[list[Row] | IgmpconfError], view: View, form: str) -> int:

@@ -65,8 +65,8 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 class Requests:
     """Asks and waits for the answer.  The kernel answers at once, so waiting does not delay the engine noticeably."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.bind((0, 0))
         try:
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
@@ -100,6 +100,8 @@ class Requests:
                     continue
                 disturbed |= bool(flags & NLM_F_DUMP_INTR)
                 if answer == NLMSG_DONE:
+                    if len(data) >= 4:
+                        _raise(data)  # the dump ended because of an error
                     return found, disturbed
                 if answer == NLMSG_ERROR:
                     _raise(data)

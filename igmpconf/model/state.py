@@ -144,6 +144,7 @@ class AgentState:
     running_digest: str | None = leaf(_WORD, "digest of the running configuration")
     pending_persist_id: str | None = leaf(_WORD, "token of the confirmed commit that waits for its confirmation")
     pending_s: int | None = leaf(_SECONDS, "left until the pending commit undoes itself")
+    sources: str | None = leaf(_WORD, "whether senders are watched, or why not")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -283,11 +283,10 @@ class Host:
         self._send((record,))
 
     def _send(self, records: Iterable[Record]) -> None:
-        counters, version = self._interface.counters, self.version
+        version = self.version
         for destination, payload in self._family.encode_report(version, records, self._interface.link.mtu):
-            self._interface.send(destination, payload)
             kind = "leave" if destination == self._family.all_routers else "report"
-            counters[f"sent-{kind}-v{version}"] += 1
+            self._interface.send(destination, payload, f"sent-{kind}-v{version}")
 
     def _wake(self, group: bytes, held: HeldGroup) -> None:
         for at_ms in (held.answer_at_ms, held.change_at_ms):

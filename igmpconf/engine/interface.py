@@ -41,10 +41,11 @@ class Interface:
         """Where our messages come from here; None while the interface has no usable address."""
         return self.params.source_address or self._first_address
 
-    def send(self, destination: bytes, payload: bytes) -> None:
-        """Send, if the link is up; without an address, from the unspecified one (RFC 3376 4.2.13, RFC 3810 5.2.13)."""
+    def send(self, destination: bytes, payload: bytes, counter: str) -> None:
+        """Send and count, if the link is up; without an address, from the unspecified one (RFC 3376 4.2.13, RFC 3810 5.2.13)."""
         if not self.link.is_up:
             return
+        self.counters[counter] += 1
         self.outbox.emit(SendPacket(self.ifindex, destination, payload, self.address or self.outbox.family.unspecified))
 
     def note(self, level: Level, event: str, **fields: object) -> None:

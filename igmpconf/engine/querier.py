@@ -13,7 +13,6 @@ from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query
 
 _CLOCK = b""  # the only alarm of a querier
-_SENT = "sent-query-v{}"
 
 
 class Querier:
@@ -134,9 +133,9 @@ class Querier:
 
     def ask(self, group: bytes, sources: Sequence[bytes] = (), *, suppress: bool = False) -> None:
         """Send a group-specific or group-and-source-specific query of the configured version (OLD-08)."""
-        params = self._interface.params
-        if params.version < self._outbox.family.leave_version or (sources and params.version < self._outbox.family.latest_version):
-            return  # IGMPv1 has no specific queries, older versions none with sources
+        params, family = self._interface.params, self._outbox.family
+        if not self.is_running or params.version < family.leave_version or (sources and params.version < family.latest_version):
+            return  # no address to ask from; IGMPv1 has no specific queries, older versions none with sources
         self._send(
             Query(
                 self._interface.address or b"",
@@ -164,8 +163,7 @@ class Querier:
 
     def _send(self, query: Query, destination: bytes) -> None:
         for payload in self._outbox.family.encode_query(query, self._interface.link.mtu):
-            self._interface.send(destination, payload)
-            self._interface.counters[_SENT.format(query.version)] += 1
+            self._interface.send(destination, payload, f"sent-query-v{query.version}")
 
     def _other_querier_present_ms(self, query: Query) -> int:
         """RV * QI + half a query response interval (RFC 3376 8.5), with the numbers in force."""

@@ -147,14 +147,15 @@ def _mfc_rows(engine: Engine, instance: str) -> Iterator[MfcRow]:
         return ANY_SOURCE if packed is None else _address(packed)
 
     for (source, group), (iif, leaving) in sorted(engine.routes.installed.items(), key=lambda entry: (entry[0][1] or b"", entry[0][0] or b"")):
+        downstreams = tuple(name(ifindex) for ifindex, _ in leaving if ifindex != iif)
         yield MfcRow(
             instance=instance,
             source=shown(source),
             group=shown(group),
             upstream=name(iif),
-            downstreams=tuple(name(ifindex) for ifindex, _ in leaving if ifindex != iif),
+            downstreams=downstreams,
             kind="static" if engine.routes.is_static((source, group)) else "learned",
-            state="forwarding",
+            state="forwarding" if downstreams else "withheld",
         )
     for entry in engine.routes.static_entries():
         if (entry.source, entry.group) not in engine.routes.installed:

@@ -315,6 +315,7 @@ def test_the_snapshot_says_who_listens_where_and_why(play):
     mfc = {(str(row.source), str(row.group)): (row.upstream, row.downstreams) for row in state.mfc}
     assert mfc["*", G] == ("wan", ("lan0",))
     assert mfc[S1, G] == ("wan", ())
+    assert {(str(row.source), str(row.group)) for row in state.mfc if row.state == "withheld"} == {(S1, G), ("*", LOCAL)}
     lan0 = play.interface("lan0")
     assert (lan0.role, lan0.up, lan0.addresses, lan0.querier.self_, lan0.querier.reason) == ("downstream", True, ("10.2.0.1/24",), True, "started")
 

@@ -1,0 +1,81 @@
+"""What an event costs, counted in function calls instead of time: no clock, no flakiness, and a scan is seen at once."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from igmpconf.engine.events import PacketReceived, TimePassed
+from igmpconf.engine.family import IGMP, MLD
+from igmpconf.engine.messages import Record
+from tests.kit.builders import ALLOW, IS_EX, IS_IN, TO_EX, TO_IN, packed
+from tests.kit.playbook import Play, a_proxy
+
+
+def calls(play: Play, event: object) -> int:
+    """Python and C calls made while the engine handles `event`."""
+    count = 0
+
+    def counted(frame, kind, argument):
+        nonlocal count
+        count += kind in {"call", "c_call"}
+
+    sys.setprofile(counted)
+    try:
+        play.engine.handle(event, play.now_ms)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def a_report(play: Play, *records: Record, version: int | None = None, host: int = 100) -> PacketReceived:
+    family = play.family
+    ((destination, payload),) = family.encode_report(version or family.latest_version, records, 1500)
+    sender = packed(f"10.2.0.{host}" if family is IGMP else f"fe80::2:{host:x}")
+    return PacketReceived(play.names["lan0"], sender, destination if family is IGMP else None, payload, 1, True)
+
+
+def a_group(family, n: int) -> bytes:
+    return (0xEF010000 + n).to_bytes(4) if family is IGMP else packed("ff0e::7:0")[:-4] + n.to_bytes(4)
+
+
+def with_groups(family, number: int) -> Play:
+    play = a_proxy("wan", "lan0", family=family).at(s=300)
+    for start in range(0, number, 50):
+        play.engine.handle(a_report(play, *[Record(IS_EX, a_group(family, n)) for n in range(start, start + 50)]), play.now_ms)
+    return play
+
+
+@pytest.mark.parametrize("family", [IGMP, MLD], ids=["igmp", "mld"])
+def test_a_refresh_costs_little_and_returns_nothing(family):
+    play = with_groups(family, 50)
+    one = a_report(play, Record(IS_EX, a_group(family, 7)))
+    assert list(play.engine.handle(one, play.now_ms)) == []
+    assert calls(play, one) <= 25
+    many = a_report(play, *[Record(IS_EX, a_group(family, n)) for n in range(50)])
+    assert list(play.engine.handle(many, play.now_ms)) == []
+    assert calls(play, many) <= 25 + 50 * 8, "decoding and refreshing one record of many"
+
+
+def test_a_refresh_of_an_older_host_and_of_a_source_cost_little_too():
+    play = with_groups(IGMP, 50)
+    older = a_report(play, Record(IS_EX, a_group(IGMP, 7)), version=2)
+    source = frozenset({packed("192.0.2.1")})
+    play.engine.handle(a_report(play, Record(ALLOW, packed("232.1.1.1"), source)), play.now_ms)
+    specific = a_report(play, Record(IS_IN, packed("232.1.1.1"), source))
+    for event in (older, specific):
+        play.engine.handle(event, play.now_ms)
+        assert calls(play, event) <= 25
+
+
+@pytest.mark.parametrize("what", [TO_EX, TO_IN, IS_EX])
+def test_no_event_costs_more_where_there_are_more_groups(what):
+    counts = []
+    for number in (50, 3_000):
+        play = with_groups(IGMP, number)
+        group = a_group(IGMP, 7 if what is not TO_EX else 60_000)
+        play.engine.handle(TimePassed(), play.now_ms)
+        counts.append(calls(play, a_report(play, Record(what, group))))
+    few, many = counts
+    assert many <= few + 20, "log n for a heap is allowed, a scan is not"

@@ -356,8 +356,9 @@ class Runner:
             self._flows.close()
 
     def sockets(self) -> dict[str, socket.socket]:
-        """The routing sockets by the names a keeper knows them by."""
-        return {held_name(key, instance.table.table): instance.table.socket for key, instance in self._instances.items()}
+        """The routing sockets by the names a keeper knows them by; those that were held and not claimed yet among them."""
+        unclaimed = {held_name(key, table): sock for key, (table, sock) in self._held.items()}
+        return unclaimed | {held_name(key, instance.table.table): instance.table.socket for key, instance in self._instances.items()}
 
 
 def _wanted(config: DeviceConfig) -> dict[_Key, ProxyConfig]:

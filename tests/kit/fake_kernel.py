@@ -146,7 +146,8 @@ class FakeKernel:
         entry.packets += 1
         entry.octets += octets
         any_any = state.entries.get((None, None))
-        is_proxied = key[0] is None and vif is not None and any_any is not None and any_any.ttls[vif] < NOT_AN_OIF
+        # the (*,*) entry that has the parent among its oifs must have the arrival vif there too
+        is_proxied = key[0] is None and vif is not None and any_any is not None and max(any_any.ttls[entry.parent], any_any.ttls[vif]) < NOT_AN_OIF
         if not is_proxied and state.vifs.get(entry.parent) != arrived:
             entry.wrong_if += 1
             return set()

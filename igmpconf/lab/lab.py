@@ -219,7 +219,7 @@ class Lab:
 
     def _namespaces(self, node: str) -> list[int]:
         self._connection.send(json.dumps({"op": "namespaces", "node": node}).encode())
-        packet, fds, _, _ = socket.recv_fds(self._connection, _REPLY_BYTES, 4)
+        packet, fds, _, _ = socket.recv_fds(self._connection, _REPLY_BYTES, 5)
         _result(packet)
         return fds
 
@@ -270,11 +270,14 @@ def _enter(fds: Sequence[int]) -> None:
     """Enter the namespaces in the order supervisor.py sends them; root's labs may share our user namespace."""
     directory = Path.cwd()
     own_user = Path("/proc/self/ns/user").stat()
-    for fd, kind in zip(fds, (CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET), strict=True):
+    *namespaces, root = fds
+    for fd, kind in zip(namespaces, (CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET), strict=True):
         if kind == CLONE_NEWUSER and os.fstat(fd).st_ino == own_user.st_ino:
             continue
         setns(fd, kind)
-    os.chdir(directory)  # a new mount namespace puts us at its root
+    os.fchdir(root)
+    os.chroot(".")
+    os.chdir(directory)
 
 
 def _connected(home: Path) -> socket.socket | None:

@@ -221,6 +221,7 @@ class Supervisor:
                     raise LabError(f"the lab has no host {node!r}", hint=f"hosts: {', '.join(topology.NODES)}")
                 fds += [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("user", "mnt", "pid")]
                 fds.append(os.dup(self._networks[node]))
+                fds.append(os.open("/", os.O_PATH))  # entering a mount namespace leaves a chroot, if we are in one
                 return None
             case "agent":
                 return self._drive_agent(arguments["action"])

@@ -155,7 +155,7 @@ def test_a_killed_lab_leaves_no_process_and_can_be_built_again(tmp_path: Path, h
     assert len(supervised(tmp_path)) == len(NODES) + 2
     os.kill(pid, how)
     os.waitpid(pid, 0)
-    wait_for(lambda: not supervised(tmp_path))
+    wait_for(lambda: not supervised(tmp_path) and not answers(tmp_path))
     Lab.up(tmp_path, with_agent=False).down()
 
 
@@ -176,6 +176,14 @@ def test_a_tied_lab_ends_with_its_owner(tmp_path: Path) -> None:
         assert supervised(tmp_path)
         owner.kill()
         wait_for(lambda: not supervised(tmp_path))
+
+
+def answers(home: Path) -> bool:
+    try:
+        Lab.at(home)._connection.close()
+    except LabError:
+        return False
+    return True
 
 
 def supervised(home: Path) -> list[int]:

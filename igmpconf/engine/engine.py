@@ -67,18 +67,17 @@ class Engine:
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """Take one event and return what it causes, in the order to perform it.  Raises nothing for anything a wire brings."""
-        outbox = self.outbox
-        due_ms = outbox.alarms.next_ms()
-        if due_ms is not None and due_ms <= now_ms:
-            self._ring(now_ms)
-        if type(event) is PacketReceived:  # nearly all events; settling is skipped when nothing changed
+        if type(event) is PacketReceived:
+            # No alarm rings before what has arrived is heard: after a pause of the process, an answer that waits in the
+            # socket must not find its group timed out.  `TimePassed` follows when the socket is empty.
             port = self._ports.get(event.ifindex)
             if port is not None:
                 port.receive(event, now_ms)
         else:
+            self._ring(now_ms)
             self._hear(event, now_ms)
         self._settle(now_ms)
-        return outbox.taken()
+        return self.outbox.taken()
 
     def next_deadline_ms(self) -> int | None:
         return self.outbox.alarms.next_ms()

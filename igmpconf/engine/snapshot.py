@@ -150,6 +150,7 @@ def _mfc_rows(engine: Engine, instance: str) -> Iterator[MfcRow]:
         downstreams = tuple(name(ifindex) for ifindex, _ in leaving if ifindex != iif)
         yield MfcRow(
             instance=instance,
+            family=engine.family.name,
             source=shown(source),
             group=shown(group),
             upstream=name(iif),
@@ -161,6 +162,7 @@ def _mfc_rows(engine: Engine, instance: str) -> Iterator[MfcRow]:
         if (entry.source, entry.group) not in engine.routes.installed:
             yield MfcRow(
                 instance=instance,
+                family=engine.family.name,
                 source=shown(entry.source),
                 group=shown(entry.group),
                 upstream=entry.iif,
@@ -180,6 +182,7 @@ def _withheld_rows(engine: Engine, instance: str, name: Callable[[IfIndex], str]
         if (None, group) not in engine.routes.installed:
             yield MfcRow(
                 instance=instance,
+                family=engine.family.name,
                 source=ANY_SOURCE,
                 group=_address(group),
                 upstream=engine.upstream.interface.name if engine.upstream is not None else None,

@@ -194,6 +194,16 @@ def test_a_mute_interface_starts_to_ask_when_another_querier_was_heard_before_it
     assert len([effect for _, effect in play.effects if isinstance(effect, SendPacket)]) == before
 
 
+def test_an_answer_that_waited_in_the_socket_counts_after_a_pause(play):
+    """The process stood still for ten seconds in the middle of the last-member procedure, but the host had answered."""
+    play.on("lan0", record(IS_EX, G), version=2).advance(s=5).on("lan0", record(TO_IN, G), version=2).forget()
+    play.now_ms += 10_000
+    play.on("lan0", record(IS_EX, G), host=101, version=2).expect()
+    play.advance(s=1)
+    assert play.seen(containing="route") == []
+    assert play.group("lan0", G) is not None
+
+
 def test_an_interface_that_lost_its_address_does_not_finish_asking():
     play = a_proxy("wan", "lan0", quick_leave="off").at(s=300)
     play.on("lan0", record(TO_EX, G)).on("lan0", record(TO_IN, G)).plug("lan0", "").forget().advance(s=3)

@@ -19,10 +19,11 @@ EXIT_UNREACHABLE = 5  # contract: unreachable or refused
 
 def relay(socket_path: Path, *, stdin: int = 0, stdout: int = 1) -> int:
     """Run until the agent closes the session; the answer is the exit code."""
+    agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        agent = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         agent.connect(str(socket_path))
     except OSError as error:
+        agent.close()
         sys.stderr.write(f"igmpconf-agent: cannot reach the agent at {socket_path}: {_reason(error)}\n")
         return EXIT_UNREACHABLE
     with agent:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -136,6 +137,31 @@ def test_kill_9_of_the_keeper_loses_nothing_and_the_worker_becomes_one(net, tmp_
     assert int(Path(f"/proc/{third}/stat").read_text().rpartition(")")[2].split()[1]) == first
     os.kill(first, signal.SIGTERM)
     wait_until(lambda: net.router.run("ip mroute show") == "" and not agent.engine_pid(), "a polite end")
+
+
+def test_an_inherited_ssh_socket_survives_worker_and_keeper(net, tmp_path):
+    door = net.socket(net.router, socket.AF_INET, socket.SOCK_STREAM)
+    door.bind(("127.0.0.1", 0))
+    door.listen()
+    (tmp_path / "authorized").touch()
+    options = ("--ssh-fd", str(door.fileno()), "--host-key", str(tmp_path / "key"), "--authorized-keys", str(tmp_path / "authorized"))
+    agent = Agent(net.router, tmp_path, CONFIG, *options, pass_fds=(door.fileno(),))
+
+    def banner() -> bytes:
+        with net.router.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
+            caller.settimeout(20)  # while nobody accepts, the call waits in the socket that was inherited
+            caller.connect(door.getsockname())
+            return caller.recv(8)
+
+    assert banner() == b"SSH-2.0-"
+    first = agent.engine_pid()
+    os.kill(first, signal.SIGKILL)
+    assert banner() == b"SSH-2.0-"
+    second = wait_until(lambda: agent.engine_pid(other_than=first), "the next worker")
+    agent.process.kill()
+    agent.process.wait(10)
+    wait_until(lambda: agent.engine_pid(other_than=second), "the worker after the next")
+    assert banner() == b"SSH-2.0-"
 
 
 def test_sigterm_leaves_the_upstream_and_the_kernel_clean(net, tmp_path):

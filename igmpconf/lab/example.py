@@ -26,7 +26,7 @@ igmp-proxy:
         robustness: 300
       - {interface: lan1, upstream: yes}
 """
-BROKEN_LINES = (4, 6, 7)  # where a complaint belongs: one upstream of two, an unknown key, a value out of range
+BROKEN_LINES = (6, 7, 8)  # where a complaint belongs: an unknown key, a value out of range, a second upstream
 
 # The upstream's name mistyped: nothing a schema could see, but no such interface ever comes up.
 WRONG_UPSTREAM = HOME.replace("interface: wan,", "interface: wan9,")

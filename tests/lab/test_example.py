@@ -20,9 +20,4 @@ def test_the_variants_differ_where_they_say() -> None:
     assert "interface: wan9, upstream: yes" in example.WRONG_UPSTREAM
     assert "query-interval: 60s" in example.SLOWER_QUERIES
     broken = example.BROKEN.splitlines()
-    assert [broken[line - 1].strip() for line in example.BROKEN_LINES] == [
-        "- {interface: wan, upstream: yes}",
-        "querry-interval: 31.25s",
-        "robustness: 300",
-    ]
-    assert broken[-1].strip() == "- {interface: lan1, upstream: yes}"
+    assert [broken[line - 1].strip() for line in example.BROKEN_LINES] == ["querry-interval: 31.25s", "robustness: 300", "- {interface: lan1, upstream: yes}"]

@@ -89,17 +89,19 @@ class _Instance:
         self.new = new
         self.state = state
         self.rows = tuple(row for row in state.groups if row.instance == old.name)
+        static = {LiveGroup.of(old.name, out, m.group) for m in state.mfc if m.instance == old.name and m.kind == "static" for out in m.downstreams}
+        self.everything = tuple(sorted(static.union(_live(self.rows))))
 
     def impact(self, change: Change) -> Impact:
         if len(change.path) == 1:
-            return _interrupts(f"instance {self.old.name} is removed", _live(self.rows))
+            return _interrupts(f"instance {self.old.name} is removed", self.everything)
         assert self.new is not None
         step = change.path[1]
         match step.name:
             case "enabled":
-                return _interrupts(f"instance {self.old.name} is switched off", _live(self.rows)) if change.after is False else HARMLESS
+                return _interrupts(f"instance {self.old.name} is switched off", self.everything) if change.after is False else HARMLESS
             case "mode" | "bridge":
-                return _interrupts(f"instance {self.old.name} starts anew in another place", _live(self.rows))
+                return _interrupts(f"instance {self.old.name} starts anew in another place", self.everything)
             case "family":
                 kept = set(self.new.family or ("ipv4",))
                 return _interrupts("the address family is switched off", _live(r for r in self.rows if f"ipv{r.group.version}" not in kept))
@@ -158,15 +160,15 @@ class _Instance:
         if leaf == "upstream":
             return worst((self._upstream_moves(), _interrupts(f"{name} no longer serves hosts", mine if change.after else ())))
         if leaf == "threshold" and (change.after if change.after is not None else 1) > (change.before if change.before is not None else 1):
-            return _interrupts(f"datagrams that arrive with a TTL below {change.after} stop at {name}", _live(self.rows) if old.upstream else mine)
+            return _interrupts(f"datagrams that arrive with a TTL below {change.after} stop at {name}", self.everything if old.upstream else mine)
         if leaf == "alternative-subnets":
             return self._subnets(old, change)
         if leaf in {"version", "mld-version"}:
-            return _rejoin(f"{name} speaks another version", _live(self.rows) if old.upstream else mine)
+            return _rejoin(f"{name} speaks another version", self.everything if old.upstream else mine)
         if leaf == "groups":
             return self._rules()
         if leaf == "static-groups" and change.after is None:
-            group = change.path[3].key[0]
+            group = change.path[2].key[0]
             return _interrupts("the static membership ends", tuple(live for live in mine if live.group == group))
         return HARMLESS
 
@@ -183,17 +185,18 @@ class _Instance:
     def _upstream_moves(self) -> Impact:
         before, after = active_upstream(self.old), active_upstream(self.new)
         if after is None:
-            return _interrupts("no upstream is left", _live(self.rows))
+            return _interrupts("no upstream is left", self.everything)
         if before is not None and before.interface == after.interface:
             return HARMLESS
-        return _rejoin(f"memberships move to {after.interface}", _live(self.rows))
+        return _rejoin(f"memberships move to {after.interface}", self.everything)
 
     def _subnets(self, old: InterfaceConfig, change: Change) -> Impact:
         after: tuple[Prefix, ...] = change.after or ()
         if old.upstream:
             # Empty means every source is forwarded; from then on only those listed.
-            foreign = {str(m.group) for m in self.state.mfc if m.instance == self.old.name and not isinstance(m.source, str) and not _within(m.source, after)}
-            return _interrupts("their sources are outside the listed subnets", tuple(g for g in _live(self.rows) if g.group in foreign)) if after else HARMLESS
+            learned = [m for m in self.state.mfc if m.instance == self.old.name and m.kind == "learned"]
+            foreign = {str(m.group) for m in learned if not isinstance(m.source, str) and not _within(m.source, after)}
+            return _interrupts("their sources are outside the listed subnets", tuple(g for g in self.everything if g.group in foreign)) if after else HARMLESS
         own = self._own_subnets(old.interface)
         orphans = [r for r in self.rows if self._is_on(old, r.interface) and r.last_reporter is not None and not _within(r.last_reporter, (*after, *own))]
         return _interrupts(

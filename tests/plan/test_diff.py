@@ -7,7 +7,7 @@ from igmpconf.model.canon import from_plain
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.path import parse_path, path_text
 from igmpconf.plan.diff import Change, diff, node_at, patched
-from tests.plan.configs import device_configs
+from tests.kit.desired import configs
 
 LAWS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -25,19 +25,19 @@ def said(changes: tuple[Change, ...]) -> list[tuple[str, str]]:
 
 
 @LAWS
-@given(device_configs(), device_configs())
+@given(configs(), configs())
 def test_patching_with_the_difference_gives_the_other(a, b):
     assert patched(a, diff(a, b)) == b
 
 
 @LAWS
-@given(device_configs())
+@given(configs())
 def test_nothing_differs_from_itself(a):
     assert diff(a, a) == ()
 
 
 @LAWS
-@given(device_configs(), device_configs())
+@given(configs(), configs())
 def test_a_difference_read_backwards_is_the_difference_the_other_way(a, b):
     def core(changes, *, backwards=False):
         flip = {"+": "-", "-": "+", "~": "~"}
@@ -47,7 +47,7 @@ def test_a_difference_read_backwards_is_the_difference_the_other_way(a, b):
 
 
 @LAWS
-@given(device_configs(), device_configs())
+@given(configs(), configs())
 def test_every_path_leads_to_a_node(a, b):
     for change in diff(a, b):
         assert node_at(change.path).name == change.path[-1].name

@@ -284,7 +284,7 @@ class Host:
 
     def _send(self, records: Iterable[Record]) -> None:
         version = self.version
-        for destination, payload in self._family.encode_report(version, records, self._interface.link.mtu):
+        for destination, payload in self._family.encode_report(version, records, self._interface.mtu_bytes):
             kind = "leave" if destination == self._family.all_routers else "report"
             self._interface.send(destination, payload, f"sent-{kind}-v{version}")
 

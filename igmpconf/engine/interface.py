@@ -32,6 +32,7 @@ class Interface:
         self.link = link
         self.ifindex: IfIndex = link.ifindex
         self.name: str = link.name
+        self.mtu_bytes = min(link.mtu, 0xFFFF)  # loopback says 65536; an IP length field cannot
         self.own_addresses = frozenset(found.address for found in link.addresses)
         self.subnets = PrefixSet([(found.address, found.prefix_length) for found in link.addresses], family.address_bytes)
         self._first_address = next((found.address for found in link.addresses if family.may_send(found.address)), None)

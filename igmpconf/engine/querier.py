@@ -162,7 +162,7 @@ class Querier:
         self._outbox.wake(self, _CLOCK, at_ms)
 
     def _send(self, query: Query, destination: bytes) -> None:
-        for payload in self._outbox.family.encode_query(query, self._interface.link.mtu):
+        for payload in self._outbox.family.encode_query(query, self._interface.mtu_bytes):
             self._interface.send(destination, payload, f"sent-query-v{query.version}")
 
     def _other_querier_present_ms(self, query: Query) -> int:

@@ -7,6 +7,7 @@ import pytest
 from igmpconf.engine import admission, interface, listeners
 from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.family import MLD
+from igmpconf.engine.messages import Record
 from igmpconf.errors import WireError
 from tests.kit.builders import ALLOW, BLOCK, G2, IS_EX, IS_IN, S1, S2, TO_EX, TO_IN, G, a_query, asks, config, packed, record, route, says, unroute, vif
 from tests.kit.conformance import covers
@@ -209,6 +210,25 @@ def test_an_interface_that_lost_its_address_does_not_finish_asking():
     play.on("lan0", record(TO_EX, G)).on("lan0", record(TO_IN, G)).plug("lan0", "").forget().advance(s=3)
     assert play.seen(containing="query") == []
     assert play.group("lan0", G) is None
+
+
+@pytest.mark.parametrize("mtu", [65_536, 576])
+def test_packets_fit_the_link_whatever_its_mtu(mtu):
+    play = a_proxy("wan", "lan0").plug("wan", mtu=mtu)
+    groups = [(0xEF010000 + n).to_bytes(4) for n in range(10_000)]
+    for start in range(0, len(groups), 100):
+        play.on("lan0", *[Record(IS_EX, group) for group in groups[start : start + 100]])
+    play.plug("wan", "10.1.0.9/24", mtu=mtu)
+    sizes = [24 + len(effect.payload) for _, effect in play.effects if isinstance(effect, SendPacket) and effect.ifindex == 1]
+    assert max(sizes) <= min(mtu, 65_535)
+    assert (
+        sum(
+            play.family.decode(effect.payload, packed("10.1.0.9"), None, 1, True).records != ()
+            for _, effect in play.effects[-300:]
+            if isinstance(effect, SendPacket)
+        )
+        >= 2
+    )
 
 
 def test_what_could_not_be_sent_is_not_counted_as_sent():

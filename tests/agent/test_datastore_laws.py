@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from igmpconf.agent.datastore import RETRY_MS
-from igmpconf.agent.events import CancelAsked, DiscardAsked, LockAsked, SessionEnded, UnlockAsked
+from igmpconf.agent.events import CancelAsked, CommitAsked, DiscardAsked, LockAsked, SessionEnded, UnlockAsked
 from igmpconf.ids import PersistId, SessionId
 from igmpconf.model.config import DeviceConfig
 from tests.agent.test_datastore import OLD, Device, config
@@ -15,6 +15,7 @@ from tests.agent.test_datastore import OLD, Device, config
 SESSIONS = st.sampled_from([SessionId(1), SessionId(2)])
 CONFIGS = st.sampled_from([OLD, config(11), config(12), config(13)])
 TOKENS = st.sampled_from([None, PersistId("x"), PersistId("y")])
+GUESSES = st.sampled_from([None, None, None, PersistId("x")])
 TARGETS = st.sampled_from(["running", "candidate"])
 # What the world refuses during one transaction: the nth effect, or nothing.
 REFUSALS = st.sampled_from([[], [], [], ["journal"], ["engine"], ["not journal", "journal"], ["not journal", "journal", "journal"]])
@@ -27,6 +28,7 @@ class Laws(RuleBasedStateMachine):
         super().__init__()
         self.device = Device.started()
         self.settled: DeviceConfig = OLD
+        self.owner = SessionId(1)
 
     @property
     def waits(self) -> bool:
@@ -54,8 +56,22 @@ class Laws(RuleBasedStateMachine):
         if self.device.ask(DiscardAsked(token=0, session=session)) == "ok":
             assert self.device.store.candidate == self.device.store.running
 
-    @rule(session=SESSIONS, is_confirmed=st.booleans(), timeout_s=st.integers(1, 30), persist=TOKENS, persist_id=TOKENS, refusals=REFUSALS)
-    def commit(self, *, session, is_confirmed, timeout_s, persist, persist_id, refusals):
+    @rule(session=SESSIONS, wanted=CONFIGS, is_confirmed=st.booleans(), timeout_s=st.integers(1, 30), persist=TOKENS, persist_id=GUESSES, refusals=REFUSALS)
+    def commit(self, *, session, wanted, is_confirmed, timeout_s, persist, persist_id, refusals):
+        self.edit(session, wanted)
+        self.judged_commit(session, refusals, is_confirmed=is_confirmed, timeout_s=timeout_s, persist=persist, persist_id=persist_id)
+
+    @precondition(lambda self: self.waits)
+    @rule(wanted=CONFIGS, is_confirmed=st.booleans(), timeout_s=st.integers(1, 30), persist=TOKENS, refusals=REFUSALS)
+    def follow_up(self, wanted, is_confirmed, timeout_s, persist, refusals):
+        """By whoever may: the owner, with the token if there is one."""
+        waiting = self.device.store.pending(self.device.now_ms)
+        assert waiting is not None
+        session = self.owner
+        self.edit(session, wanted)
+        self.judged_commit(session, refusals, is_confirmed=is_confirmed, timeout_s=timeout_s, persist=persist, persist_id=waiting[0])
+
+    def judged_commit(self, session, refusals, *, is_confirmed, timeout_s, persist, persist_id):
         store = self.device.store
         before, wanted, deadline = store.running, store.candidate, store.next_deadline_ms()
         self.device.refuse = list(refusals)
@@ -66,10 +82,27 @@ class Laws(RuleBasedStateMachine):
             return
         assert store.running == wanted
         if is_confirmed:
+            self.owner = session
             assert store.next_deadline_ms() == self.device.now_ms + timeout_s * 1000
         else:
             self.settled = wanted
             assert store.next_deadline_ms() is None
+
+    @rule(session=SESSIONS, wanted=CONFIGS, is_confirmed=st.booleans(), after=st.integers(0, 3))
+    def crash_during_commit(self, session, wanted, is_confirmed, after):
+        """The power goes off when `after` effects of the transaction are done."""
+        self.edit(session, wanted)
+        store = self.device.store
+        waiting = store.pending(self.device.now_ms)
+        asked = CommitAsked(token=0, session=session, candidate=store.candidate, is_confirmed=is_confirmed, persist_id=waiting[0] if waiting else None)
+        allowed = {self.settled} if is_confirmed else {self.settled, store.candidate}
+        effects = store.handle(asked, self.device.now_ms)
+        for _ in range(after):
+            outcome = self.device.perform(effects)
+            effects = store.handle(outcome, self.device.now_ms) if outcome is not None else []
+        self.device = self.device.restarted()
+        assert self.device.store.running in allowed
+        self.settled = self.device.store.running
 
     @rule(session=SESSIONS, persist_id=TOKENS)
     def cancel(self, session, persist_id):
@@ -78,7 +111,9 @@ class Laws(RuleBasedStateMachine):
 
     @rule(session=SESSIONS)
     def end(self, session):
+        is_lost = self.waits and self.owner == session and self.device.store.pending(self.device.now_ms)[0] is None
         self.device.take(SessionEnded(session))
+        assert not is_lost or self.device.store.running == self.settled
         assert session not in self.device.store.locks.values()
 
     @rule(ms=st.integers(1, 20_000), refusals=REFUSALS)
@@ -124,4 +159,4 @@ class Laws(RuleBasedStateMachine):
 
 
 TestLaws = Laws.TestCase
-TestLaws.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestLaws.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)

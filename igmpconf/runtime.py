@@ -16,6 +16,7 @@ E = TypeVar("E")
 F = TypeVar("F")
 
 _MAX_ROUNDS = 100  # of failures that lead to failures: a machine that repeats at once what was refused is a bug, not a wait
+_AFTER_A_BUG_MS = 1_000
 
 
 class Clock:
@@ -32,7 +33,8 @@ class Driver(Generic[E, F]):
     """Runs one machine on an asyncio loop.
 
     `perform` performs a batch of effects in order and returns the outcomes that the machine has to hear of; they are
-    fed before anything else.  `time_passed` is the event a deadline becomes.
+    fed before anything else.  `time_passed` is the event a deadline becomes; `hear_first` feeds what already waits
+    somewhere, so that a pause of the process (or a flood) does not let a deadline overtake the news that moves it.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Driver(Generic[E, F]):
         *,
         clock: Callable[[], int],
         loop: asyncio.AbstractEventLoop,
+        hear_first: Callable[[], None] | None = None,
     ) -> None:
         self._machine = machine
         self._perform = perform
         self._time_passed = time_passed
         self._clock = clock
         self._loop = loop
+        self._hear_first = hear_first
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._is_closed = False
@@ -78,12 +82,22 @@ class Driver(Generic[E, F]):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer_ms = deadline_ms
-        self._timer = self._loop.call_later(max(0, deadline_ms - self._clock()) / 1000, self._fired)
+        self._set_timer(deadline_ms)
+
+    def _set_timer(self, at_ms: int) -> None:
+        self._timer_ms = at_ms
+        self._timer = self._loop.call_later(max(0, at_ms - self._clock()) / 1000, self._fired)
 
     def _fired(self) -> None:
         self._timer = None
-        self.feed((self._time_passed,))
+        try:
+            if self._hear_first is not None:
+                self._hear_first()
+            self.feed((self._time_passed,))
+        except Exception:
+            if self._timer is None and not self._is_closed:  # a bug must not stop the clock, nor spin it
+                self._set_timer(self._clock() + _AFTER_A_BUG_MS)
+            raise
 
     def close(self) -> None:
         """Stop the timer; the machine is left as it is."""

@@ -65,15 +65,52 @@ def test_the_timer_follows_the_earliest_deadline(loop):
     machine.deadline_ms = wanted_ms = clock() + 30
     driver.feed(["early"])
 
-    async def until_heard():
-        deadline = time.monotonic() + 5
-        while machine.deadline_ms is not None:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.001)
-
-    loop.run_until_complete(until_heard())
+    run_until(loop, lambda: machine.deadline_ms is None)
     ticks = [now_ms for event, now_ms in machine.heard if event == "time"]
     assert ticks[-1] >= wanted_ms
+    driver.close()
+
+
+def run_until(loop, condition):
+    async def wait():
+        deadline = time.monotonic() + 5
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            await asyncio.sleep(0.001)
+
+    loop.run_until_complete(wait())
+
+
+def test_news_that_waits_is_heard_before_the_deadline_that_it_moves(loop):
+    clock = Clock()
+    machine = Recorder()
+    waiting = ["news"]
+    driver = Driver(machine, lambda effects: [], "time", clock=clock, loop=loop, hear_first=lambda: driver.feed([waiting.pop()] if waiting else []) and None)
+    machine.deadline_ms = clock() + 5
+    driver.feed([])
+    run_until(loop, lambda: machine.deadline_ms is None)
+    assert [event for event, _ in machine.heard][:2] == ["news", "time"]
+    driver.close()
+
+
+def test_a_bug_in_the_machine_does_not_stop_the_clock(loop, monkeypatch):
+    monkeypatch.setattr("igmpconf.runtime._AFTER_A_BUG_MS", 5)
+    errors = []
+    loop.set_exception_handler(lambda _, context: errors.append(context["exception"]))
+
+    class Stumbling(Recorder):
+        def handle(self, event, now_ms):
+            if not self.heard:
+                self.heard.append((event, now_ms))
+                raise ValueError("a bug")
+            return super().handle(event, now_ms)
+
+    machine = Stumbling()
+    driver = Driver(machine, lambda effects: [], "time", clock=Clock(), loop=loop)
+    machine.deadline_ms = 1
+    driver.feed([])
+    run_until(loop, lambda: machine.deadline_ms is None)
+    assert [str(error) for error in errors] == ["a bug"]
     driver.close()
 
 

@@ -35,6 +35,7 @@ from igmpconf.runtime import Clock, Driver
 
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn; at 6 us each a NETCONF session waits 2 ms at most
+_MOST_BATCHES = 64  # read before a deadline is believed: more than the receive buffer holds
 _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
 
 _Row = TypeVar("_Row")
@@ -66,6 +67,7 @@ class _Instance:
         loop: asyncio.AbstractEventLoop,
         log: Callable[[Note], None],
         *,
+        hear: Callable[[_Instance], None],
         recorder: EngineRecorder | None,
         was_held: bool,
     ) -> None:
@@ -77,7 +79,7 @@ class _Instance:
         tap = recorder.tap(key, _drawn, clock()) if recorder is not None else None
         self.engine = Engine(table.family, draw=tap.draw if tap is not None else _drawn)
         machine: Machine[Event, Effect] = tap.around(self.engine) if tap is not None else self.engine
-        self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop)
+        self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop, hear_first=lambda: hear(self))
         self._is_trying = False
         self._refusal: EffectFailed | None = None
 
@@ -221,7 +223,7 @@ class Runner:
         table, sock = self._held.get(key) or (self._free_table(key[1]), None)
         handle = self._kernel.open_table(family, table, sock)
         self._held.pop(key, None)
-        instance = _Instance(key, handle, self._clock, self._loop, self._log, recorder=self._recorder, was_held=sock is not None)
+        instance = _Instance(key, handle, self._clock, self._loop, self._log, hear=self._hear_all, recorder=self._recorder, was_held=sock is not None)
         self._instances[key] = instance
         if self._holder is not None and sock is None:
             self._holder.hold(held_name(key, handle.table), handle.socket)
@@ -263,11 +265,17 @@ class Runner:
 
     # what happens
 
-    def _readable(self, instance: _Instance) -> None:
+    def _readable(self, instance: _Instance) -> bool:
+        """One batch; False when there was nothing."""
         own = self._own  # the kernel's own host side reports its memberships too; they are not a listener's
-        instance.driver.feed(
-            arrival for arrival in instance.table.receive(_BATCH) if not (isinstance(arrival, PacketReceived) and (arrival.ifindex, arrival.sender) in own)
-        )
+        arrivals = instance.table.receive(_BATCH)
+        instance.driver.feed(arrival for arrival in arrivals if not (isinstance(arrival, PacketReceived) and (arrival.ifindex, arrival.sender) in own))
+        return bool(arrivals)
+
+    def _hear_all(self, instance: _Instance) -> None:
+        for _ in range(_MOST_BATCHES):
+            if not self._readable(instance):
+                return
 
     def _links_readable(self) -> None:
         news = self._links.read()

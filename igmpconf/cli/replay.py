@@ -142,5 +142,6 @@ def _plain_step(done: Played) -> dict[str, Any]:
 
 def _shown(name: str, state: DeviceState) -> str:
     view = VIEWS[name]
-    rows = [cells(row, view.columns) for row in view.rows(state)]
-    return table([column.removesuffix("_s") for column in view.columns], rows) if rows else ""
+    columns = tuple(column for column in view.columns if column != "family")  # a machine has one
+    rows = [cells(row, columns) for row in view.rows(state)]
+    return table([column.removesuffix("_s") for column in columns], rows) if rows else ""

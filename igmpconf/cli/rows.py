@@ -24,6 +24,7 @@ def _interface(row: InterfaceRow) -> Row:
     return {
         "instance": row.instance,
         "interface": row.interface,
+        "family": row.family,
         "role": row.role,
         "enabled": row.enabled,
         "up": row.up,
@@ -53,6 +54,7 @@ def _group(row: GroupRow) -> Row:
 def _mfc(row: MfcRow) -> Row:
     return {
         "instance": row.instance,
+        "family": row.family,
         "source": str(row.source),
         "group": str(row.group),
         "upstream": row.upstream,
@@ -85,6 +87,7 @@ def _queriers(state: DeviceState) -> list[Row]:
         {
             "instance": row.instance,
             "interface": row.interface,
+            "family": row.family,
             "version": row.version,
             **(_querier(row) or {"address": None, "self": False, "since_s": None, "reason": None}),
         }
@@ -95,7 +98,7 @@ def _queriers(state: DeviceState) -> list[Row]:
 
 def _counters(state: DeviceState) -> list[Row]:
     return [
-        {"instance": row.instance, "interface": row.interface, "name": counter.name, "value": counter.value}
+        {"instance": row.instance, "interface": row.interface, "family": row.family, "name": counter.name, "value": counter.value}
         for row in state.interfaces
         for counter in row.counters
     ]
@@ -118,7 +121,7 @@ class View:
 
 VIEWS: dict[str, View] = {
     "interfaces": View(
-        ("interfaces",), lambda s: [_interface(r) for r in s.interfaces], ("instance", "interface", "role", "up", "addresses", "querier", "version")
+        ("interfaces",), lambda s: [_interface(r) for r in s.interfaces], ("instance", "interface", "family", "role", "up", "addresses", "querier", "version")
     ),
     "groups": View(
         ("groups",),
@@ -128,11 +131,11 @@ VIEWS: dict[str, View] = {
     "mfc": View(
         ("mfc",),
         lambda s: [_mfc(r) for r in s.mfc],
-        ("instance", "source", "group", "upstream", "downstreams", "packets", "bytes", "wrong_if", "kind", "state"),
+        ("instance", "family", "source", "group", "upstream", "downstreams", "packets", "bytes", "wrong_if", "kind", "state"),
     ),
-    "querier": View(("interfaces",), _queriers, ("instance", "interface", "version", "address", "self", "since_s", "reason")),
+    "querier": View(("interfaces",), _queriers, ("instance", "interface", "family", "version", "address", "self", "since_s", "reason")),
     "hosts": View(("hosts",), lambda s: [_host(r) for r in s.hosts], ("interface", "group", "host", "mode", "sources", "expires_s")),
-    "counters": View(("interfaces",), _counters, ("instance", "interface", "name", "value")),
+    "counters": View(("interfaces",), _counters, ("instance", "interface", "family", "name", "value")),
     "sources": View(("sources", "agent"), lambda s: [_source(r) for r in s.sources], ("interface", "source", "group", "packets", "bytes"), _why_no_sources),
 }
 
@@ -142,6 +145,7 @@ _MAYBE_TEXT = {"type": ["string", "null"]}
 _COUNT = {"type": ["integer", "null"], "minimum": 0}
 _FLAG = {"type": "boolean"}
 _TEXTS = {"type": "array", "items": _TEXT}
+_FAMILY = {"enum": ["ipv4", "ipv6"]}
 _MODE = {"enum": ["include", "exclude"]}
 
 
@@ -155,6 +159,7 @@ ROW_SCHEMAS: dict[str, dict[str, Any]] = {
     "interfaces": _object(
         instance=_TEXT,
         interface=_TEXT,
+        family=_FAMILY,
         role={"enum": ["upstream", "downstream"]},
         enabled=_FLAG,
         up=_FLAG,
@@ -178,6 +183,7 @@ ROW_SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "mfc": _object(
         instance=_TEXT,
+        family=_FAMILY,
         source=_TEXT,
         group=_TEXT,
         upstream=_MAYBE_TEXT,
@@ -188,9 +194,9 @@ ROW_SCHEMAS: dict[str, dict[str, Any]] = {
         kind={"enum": ["static", "learned"]},
         state={"enum": ["forwarding", "waiting-for-data", "withheld"]},
     ),
-    "querier": _object(instance=_TEXT, interface=_TEXT, version=_COUNT, address=_MAYBE_TEXT, self=_FLAG, since_s=_COUNT, reason=_MAYBE_TEXT),
+    "querier": _object(instance=_TEXT, interface=_TEXT, family=_FAMILY, version=_COUNT, address=_MAYBE_TEXT, self=_FLAG, since_s=_COUNT, reason=_MAYBE_TEXT),
     "hosts": _object(interface=_TEXT, group=_TEXT, host=_TEXT, mode=_MODE, sources=_TEXTS, expires_s=_COUNT),
-    "counters": _object(instance=_TEXT, interface=_TEXT, name=_TEXT, value={"type": "integer", "minimum": 0}),
+    "counters": _object(instance=_TEXT, interface=_TEXT, family=_FAMILY, name=_TEXT, value={"type": "integer", "minimum": 0}),
     "sources": _object(interface=_TEXT, source=_TEXT, group=_TEXT, packets=_COUNT, bytes=_COUNT),
 }
 

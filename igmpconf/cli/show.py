@@ -63,7 +63,9 @@ def _print(devices: Sequence[Device], answers: Sequence[list[Row] | IgmpconfErro
         ]
         click.echo(json.dumps({"devices": said}, indent=2, ensure_ascii=False))
     else:
-        columns = view.columns if len(devices) == 1 else ("device", *view.columns)
+        columns = _columns(view, [row for answer in answers if not isinstance(answer, IgmpconfError) for row in answer])
+        if len(devices) > 1:
+            columns = ("device", *columns)
         rows = [
             cells({**row, "device": device.name}, columns)
             for device, answer in zip(devices, answers, strict=True)
@@ -77,6 +79,12 @@ def _print(devices: Sequence[Device], answers: Sequence[list[Row] | IgmpconfErro
         if error.hint:
             talk(f"hint: {error.hint}")
     return failed[0].exit_code if failed else 0
+
+
+def _columns(view: View, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Those of the view; the family is worth one only where both are there."""
+    families = {row.get("family") for row in rows}
+    return tuple(column for column in view.columns if column != "family" or len(families) > 1)
 
 
 def cells(row: Row, columns: Sequence[str]) -> list[str]:

@@ -44,6 +44,7 @@ class MfcRow:
     """One entry of the multicast forwarding cache."""
 
     instance: str = leaf(_WORD, "proxy instance", required=True)
+    family: str = leaf(Enum(("ipv4", "ipv6")), "address family", required=True)
     source: Address | str = leaf(SourceAddress(), "sender, '*' for any", required=True)
     group: Address | str = leaf(GroupOrAny(), "destination, '*' for any", required=True)
     upstream: str | None = leaf(_WORD, "interface it arrives on")
@@ -155,7 +156,7 @@ class DeviceState:
     interfaces: tuple[InterfaceRow, ...] = keyed_list(InterfaceRow, "interfaces", key=("instance", "interface", "family"))
     groups: tuple[GroupRow, ...] = keyed_list(GroupRow, "memberships", key=("instance", "interface", "group"))
     upstream: tuple[UpstreamRow, ...] = keyed_list(UpstreamRow, "memberships held upstream", key=("instance", "interface", "group"))
-    mfc: tuple[MfcRow, ...] = keyed_list(MfcRow, "forwarding entries", key=("instance", "source", "group"))
+    mfc: tuple[MfcRow, ...] = keyed_list(MfcRow, "forwarding entries", key=("instance", "family", "source", "group"))
     hosts: tuple[HostRow, ...] = keyed_list(HostRow, "tracked hosts", key=("instance", "interface", "group", "host"))
     sources: tuple[SourceRow, ...] = keyed_list(SourceRow, "senders", key=("interface", "source", "group"))
     history: tuple[CommitRow, ...] = keyed_list(CommitRow, "the last commits, newest last", key=("number",))

@@ -63,6 +63,7 @@ class RememberingEngine:
                     groups.append(GroupRow(instance=proxy.name, interface=entry.interface, group=address, mode="exclude", version=3, hosts=1))
                     mfc.append(
                         MfcRow(
+                            family="ipv4",
                             instance=proxy.name,
                             source="*",
                             group=address,
@@ -74,6 +75,7 @@ class RememberingEngine:
                     )
             mfc += [
                 MfcRow(
+                    family="ipv4",
                     instance=proxy.name,
                     source=m.source,
                     group=m.group,

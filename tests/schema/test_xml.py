@@ -123,7 +123,7 @@ STATE = DeviceState(
     groups=tuple(
         GroupRow(instance="default", interface="lan0", group=group, mode="include", sources=(SourceTimer(address=SOURCES[1], expires_s=9),)) for group in GROUPS
     ),
-    mfc=(MfcRow(instance="default", source="*", group="*", kind="static", state="forwarding", downstreams=("lan0",)),),
+    mfc=(MfcRow(instance="default", family="ipv4", source="*", group="*", kind="static", state="forwarding", downstreams=("lan0",)),),
 )
 
 

@@ -37,7 +37,7 @@ class Performer:
         self._vifs: dict[IfIndex, VifIndex] = table.vifs()
         self._claimed: set[IfIndex] = set()
         self._next_vif = 0
-        self.found: tuple[RouteEntry, ...] = tuple(table.routes()) if self._vifs else ()
+        self.found: tuple[RouteEntry, ...] = tuple(table.routes())
         self._wanted: dict[_Key, SetRoute] = {
             (entry.source, entry.group): SetRoute(entry.source, entry.group, entry.iif, entry.oifs) for entry in self.found if entry.iif is not None
         }
@@ -146,8 +146,9 @@ class Performer:
                 raise
 
     def forget_unclaimed(self) -> list[EffectFailed]:
-        """Clear the vifs that were found at start and that the engine did not claim."""
-        return self.perform([ClearVif(ifindex) for ifindex in list(self._vifs) if ifindex not in self._claimed])
+        """Clear the vifs that were found at start and not claimed, and the entries whose parent had vanished by then."""
+        orphans = [ClearRoute(*key) for key in self._made if key not in self._wanted]
+        return self.perform([*orphans, *(ClearVif(ifindex) for ifindex in self._vifs if ifindex not in self._claimed)])
 
     @property
     def interfaces(self) -> Sequence[IfIndex]:

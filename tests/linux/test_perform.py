@@ -137,6 +137,22 @@ def test_what_was_found_is_claimed_or_forgotten(kernel, performer, notes):
     table.close()
 
 
+def test_an_entry_whose_parent_vanished_meanwhile_is_removed(kernel, performer, notes):
+    performer.perform([*everything(kernel), any_any(kernel, "lan0"), shared(kernel, "lan0")])
+    held = kernel.states["ipv4", 0].signal.ours.dup()
+    kernel.unlink("wan")
+    table = kernel.open_table(IGMP, TableId(0), held)
+    again = Performer(table, notes.append)
+    again.perform(everything_but(kernel, "wan"))
+    assert again.forget_unclaimed() == []
+    assert kernel.states["ipv4", 0].entries == {}
+    table.close()
+
+
+def everything_but(kernel, name: str) -> list[SetVif]:
+    return [SetVif(one.ifindex, is_upstream=False) for one in kernel.interfaces.values() if one.name != name]
+
+
 def test_notes_go_to_the_log(performer, notes):
     note = Note("info", "membership/joined", {"group": "239.1.1.1"})
     assert performer.perform([note]) == []

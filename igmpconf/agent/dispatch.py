@@ -6,9 +6,10 @@ Reading and writing of data is `schema/`'s, transactions are `datastore.py`'s; t
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -42,6 +43,7 @@ from igmpconf.agent.parameters import (
     needed,
     parameters,
     persist,
+    pruned,
     remark,
     subtree,
     unknown_operation,
@@ -159,12 +161,17 @@ class Dispatcher:
     async def _get(self, call: _Call) -> list[Element]:
         given = parameters(call.operation, f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
         wanted = subtree(given.get(f"{{{BASE}}}filter"))
-        found = config_to_xml(self._store.machine.running, with_defaults=defaults_mode(given))
-        if may_select(wanted, "state"):
-            found += _as_list(state_to_xml(self._state()))
-        if may_select(wanted, "netconf-state"):
-            found.append(self._netconf_state())
-        return data(found if wanted is None else filtered(found, wanted))
+        mode = defaults_mode(given)
+        running = self._store.machine.running
+        state = pruned(self._state(), wanted) if may_select(wanted, "state") else None
+        extra = [self._netconf_state()] if may_select(wanted, "netconf-state") else []
+
+        def content() -> list[Element]:
+            found = [*config_to_xml(running, mode), *([state_to_xml(state)] if state is not None else []), *extra]
+            return data(found if wanted is None else filtered(found, wanted))
+
+        # Ten thousand groups take a second to write: in a thread, so that the engine on this loop goes on.
+        return await asyncio.to_thread(content)
 
     async def _get_config(self, call: _Call) -> list[Element]:
         given = parameters(call.operation, f"{{{BASE}}}source", f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
@@ -416,10 +423,6 @@ def _edited(base: DeviceConfig, config: Element, default_operation: DefaultOpera
         except DataError as error:
             errors.append(data_error(error))
     return base, tuple(errors)
-
-
-def _as_list(found: Element | Sequence[Element]) -> list[Element]:
-    return [found] if isinstance(found, Element) else list(found)
 
 
 def _row(record: CommitRecord) -> CommitRow:

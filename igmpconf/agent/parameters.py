@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar, get_args
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
 from xml.etree.ElementTree import Element
 
 from igmpconf.agent import monitoring
 from igmpconf.agent.events import DEFAULT_CONFIRM_TIMEOUT_S, Target
 from igmpconf.agent.modules import OUR_NETCONF, OURS
 from igmpconf.ids import PersistId
+from igmpconf.model.leaf import nodes
+from igmpconf.model.state import DeviceState
 from igmpconf.netconf.messages import (
     BASE,
     RpcError,
@@ -101,6 +104,16 @@ def subtree(parameter: Element | None) -> Element | None:
 def may_select(wanted: Element | None, name: str) -> bool:
     """Whether a filter can select anything of the top-level node `name`."""
     return wanted is None or any(local_name(child) == name for child in wanted)
+
+
+def pruned(state: DeviceState, wanted: Element | None) -> DeviceState:
+    """`state` without the tables that the filter cannot select: what is not written costs nothing."""
+    parts = [child for child in wanted if local_name(child) == "state"] if wanted is not None else []
+    if not parts or any(len(part) == 0 for part in parts):
+        return state
+    names = {local_name(child) for part in parts for child in part}
+    unwanted: dict[str, Any] = {n.attr: () if n.kind == "list" else None for n in nodes(DeviceState) if n.name not in names}
+    return replace(state, **unwanted)
 
 
 def defaults_mode(given: dict[str, Element]) -> WithDefaults:

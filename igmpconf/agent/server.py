@@ -270,7 +270,8 @@ class _Connection:
                 f"the agent failed while working on <{messages.local_name(rpc.operation)}>: {type(error).__name__}; this is a defect, its log has the details"
             )
             is_error, content = True, messages.errors([RpcError("application", "operation-failed", message=message)])
-        answer = messages.reply(rpc, content)
+        is_large = bool(content) and content[0].tag == f"{{{messages.BASE}}}data"
+        answer = await asyncio.to_thread(messages.reply, rpc, content) if is_large else messages.reply(rpc, content)
         await self._out_short.wait()  # the next rpc is not begun while the answers to the last ones are not taken
         self._take(RpcAnswered(answer, is_error))
 

@@ -284,5 +284,8 @@ class _Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
         self._connection.close()
+        self._out_short.set()
+        if self._working is not None:
+            await asyncio.wait({self._working})  # a commit that was begun is finished, though nobody hears of it
         reason = self._ending.reason if self._ending is not None else "the agent stops"
         _log.info("session-end id=%s user=%s reason=%s", self._session.session_id, self._user.name, reason)

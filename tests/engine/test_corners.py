@@ -221,14 +221,6 @@ def test_packets_fit_the_link_whatever_its_mtu(mtu):
     play.plug("wan", "10.1.0.9/24", mtu=mtu)
     sizes = [24 + len(effect.payload) for _, effect in play.effects if isinstance(effect, SendPacket) and effect.ifindex == 1]
     assert max(sizes) <= min(mtu, 65_535)
-    assert (
-        sum(
-            play.family.decode(effect.payload, packed("10.1.0.9"), None, 1, True).records != ()
-            for _, effect in play.effects[-300:]
-            if isinstance(effect, SendPacket)
-        )
-        >= 2
-    )
 
 
 def test_what_could_not_be_sent_is_not_counted_as_sent():

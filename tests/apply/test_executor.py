@@ -16,7 +16,7 @@ from igmpconf.model.canon import from_plain
 from igmpconf.model.config import DeviceConfig
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan.plan import Plan, planned
-from tests.apply.agents import running_agent
+from tests.apply.agents import RememberingEngine, running_agent
 
 ROUTER = DeviceName("router")
 
@@ -252,3 +252,20 @@ def test_two_devices_stand_or_fall_together_when_the_fleet_is_atomic(tmp_path):
         outcomes = Execution(Rollout(plan=plan, persist_id=PersistId("p2"), atomic="fleet"), sessions, notes).run()
         assert [outcome.phase for outcome in outcomes] == [Phase.CONFIRMED, Phase.CONFIRMED]
         assert running(first)[0] == running(second)[0] == home()
+
+
+def test_an_agent_that_dies_with_an_unconfirmed_change_is_in_doubt_and_comes_back_old(tmp_path):
+    engine = RememberingEngine()
+    with running_agent(tmp_path, engine) as first:
+        plan = plan_for(first, home())
+        rollout = Rollout(plan=plan, persist_id=PersistId("p1"), policy=LadderPolicy(confirm_timeout_s=1))
+        session = DeviceSession(target=first.target, plan=plan.devices[0], plan_id="p1")
+        (outcome,) = Execution(rollout, {ROUTER: session}, Notes(), progress=lambda _name, phase: first.stop() if phase is Phase.PROVISIONAL else None).run()
+        assert (outcome.phase, outcome.failure.kind) == (Phase.IN_DOUBT, "transport")
+        assert outcome.undoes_itself_by_ms is not None
+    with running_agent(tmp_path, engine) as again:
+        assert running(again)[0] == DeviceConfig()
+        rollout = Rollout(plan=plan, persist_id=PersistId("p1"))
+        session = DeviceSession(target=again.target, plan=plan.devices[0], plan_id="p1")
+        (outcome,) = Execution(rollout, {ROUTER: session}, Notes()).run(resume={ROUTER: False})
+        assert outcome.phase is Phase.ROLLED_BACK

@@ -126,3 +126,19 @@ def test_help_names_every_verb(igmpconf):
     assert said.code == 0
     for verb in ("validate", "plan", "apply", "rollback", "show", "lab", "demo"):
         assert verb in said.out
+
+
+def test_watch_shows_it_again_until_ctrl_c(igmpconf, agent, monkeypatch):
+    igmpconf("apply", "-f", "home.yaml", "--yes")
+    naps = []
+
+    def nap(seconds):
+        naps.append(seconds)
+        agent.engine.groups["lan0"].add("239.1.1.2")
+        if len(naps) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("igmpconf.cli.show.time.sleep", nap)
+    said = igmpconf("show", "groups", "--watch")
+    assert said.code == 0
+    assert (said.out.count("239.1.1.1"), said.out.count("239.1.1.2")) == (2, 1)

@@ -79,13 +79,14 @@ class Site:
         start = self.lab.counts()[host][group].received
         until(lambda: self.lab.counts()[host][group].received - start >= ENOUGH, why=f"{group} does not reach {host}")
 
-    def ends(self, host: str, group: str) -> None:
-        """Wait until nothing of `group` has reached the wire of `host` for 300 ms."""
-        seen, since = -1, time.monotonic()
+    def ends(self, *streams: tuple[str, str]) -> None:
+        """Wait until nothing of these (host, group) has reached the wire of that host for 300 ms."""
+        seen, since = [-1], time.monotonic()
         deadline = since + 12
         while time.monotonic() - since < 0.3:
-            assert time.monotonic() < deadline, f"{group} still reaches the segment of {host}"
-            now = self.lab.counts()[host][group].on_wire
+            assert time.monotonic() < deadline, f"still on the wire, one of {streams}"
+            counts = self.lab.counts()
+            now = [counts[host][group].on_wire for host, group in streams]
             if now != seen:
                 seen, since = now, time.monotonic()
             time.sleep(0.02)
@@ -111,13 +112,10 @@ def site(shared: Site) -> Iterator[Site]:
     """The example in force, nobody joined."""
     shared.apply(example.HOME)
     yield shared
-    for host, counts in shared.lab.counts().items():
-        for group, count in counts.items():
-            if count.joined:
-                shared.lab.leave(host, group)
-    for host in ("h1", "h3"):
-        for group in GROUPS:
-            shared.ends(host, group)
+    joined = [(host, group) for host, counts in shared.lab.counts().items() for group, count in counts.items() if count.joined]
+    for host, group in joined:
+        shared.lab.leave(host, group)
+    shared.ends(*joined)
 
 
 def test_a_stream_goes_where_it_was_joined_and_only_there(site: Site) -> None:
@@ -139,7 +137,7 @@ def test_a_v2_host_joins_and_leaves_beside_a_v3_host(site: Site) -> None:
     site.flows("h2", G2)
     assert {(row["interface"], row["group"], row["version"]) for row in site.rows("groups")} == {("lan0", G1, 3), ("lan0", G2, 2)}
     site.lab.leave("h2", G2)
-    site.ends("h2", G2)
+    site.ends(("h2", G2))
     site.flows("h1", G1)
     assert site.lab.counts()["h1"][G1].lost == 0
 

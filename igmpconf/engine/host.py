@@ -104,6 +104,10 @@ class Host:
             if held.wanted:
                 self.want(group, NOTHING)
         self.flush(now_ms)
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """Say nothing any more: the link is not ours, or not there."""
         for group in tuple(self.groups):
             self._drop(group)
         self._outbox.forget(self, _GENERAL)

@@ -179,7 +179,7 @@ def _withheld_rows(engine: Engine, instance: str, name: Callable[[IfIndex], str]
         wants = engine.proxy.wants(group)
         if any(ifindex in engine.topology.forwarding and wanted != NOTHING for ifindex, wanted in wants.items()):
             continue
-        if (None, group) not in engine.routes.installed:
+        if (None, group) not in engine.routes.installed and not engine.routes.is_static((None, group)):
             yield MfcRow(
                 instance=instance,
                 family=engine.family.name,

@@ -33,6 +33,8 @@ class Upstream:
         """`politely`: the link is still there, so leave every group (UP-26)."""
         if politely:
             self.host.leave_all(now_ms)
+        else:
+            self.host.forget_all()  # or an answer that is due would still be sent, on an index that may be somebody else's by then
         self.interface.note("info", "upstream/down", cause=cause)
 
     def update(self, link: LinkChanged, params: InterfaceParams, ssm_range: PrefixSet, now_ms: int) -> None:

@@ -61,14 +61,17 @@ def listening_socket(path: Path) -> socket.socket:
             _remove_dead(path)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            listening.bind(str(path))
-            # Nobody can connect before listen(), so there is no instant with other permissions.
+            # Made ready under another name: whoever sees the path may connect, and there is no instant with other permissions.
+            new = path.with_name(path.name + "~")
+            new.unlink(missing_ok=True)
+            listening.bind(str(new))
             gid = writers_gid()
             if gid is not None and os.geteuid() == 0:
-                os.chown(path, -1, gid)
-            path.chmod(SOCKET_MODE)
+                os.chown(new, -1, gid)
+            new.chmod(SOCKET_MODE)
             listening.listen(_BACKLOG)
             listening.setblocking(False)
+            new.replace(path)
         except OSError:
             listening.close()
             raise

@@ -28,7 +28,7 @@ from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
 from igmpconf.machine import Machine
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
-from igmpconf.model.leaf import ANY_SOURCE, Address
+from igmpconf.model.leaf import Address
 from igmpconf.model.state import AgentState, DeviceState, MfcRow, SourceRow
 from igmpconf.observe.record import Recorder
 from igmpconf.runtime import Clock, Driver
@@ -334,11 +334,11 @@ class Runner:
     def _snapshot_one(self, instance: _Instance) -> DeviceState:
         state = instance.engine.snapshot(self._clock())
         try:
-            entries = {(_printable(entry.source), _printable(entry.group)): entry for entry in instance.table.routes()}
+            entries = {(entry.source, entry.group): entry for entry in instance.table.routes()}
         except OSError as error:
             self._log(Note("warning", "kernel/counters-unreadable", {"instance": instance.key[0], "errno": error.errno}))
             return state
-        return dataclasses.replace(state, mfc=tuple(_counted(row, entries.get((row.source, row.group))) for row in state.mfc))
+        return dataclasses.replace(state, mfc=tuple(_counted(row, entries.get((_packed(row.source), _packed(row.group)))) for row in state.mfc))
 
     # the end
 
@@ -393,8 +393,8 @@ def _route_found(entry: RouteEntry) -> RouteFound:
     return RouteFound(entry.source, entry.group, entry.iif, frozenset(ifindex for ifindex, _ in entry.oifs))
 
 
-def _printable(address: bytes | None) -> Address | str:
-    return ANY_SOURCE if address is None else ipaddress.ip_address(address)
+def _packed(address: Address | str) -> bytes | None:
+    return None if isinstance(address, str) else address.packed  # the only text is "*"
 
 
 def _counted(row: MfcRow, entry: RouteEntry | None) -> MfcRow:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from igmpconf.apply.journal import state_home
 from igmpconf.errors import IgmpconfError, InputError
 from igmpconf.inventory.fleet import Fleet, Host, load
+from igmpconf.lab.home import running_inventory
 from igmpconf.netconf.target import Target, UnixTarget, parse_target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,12 +60,6 @@ def colour(text: str, name: str) -> str:
     return click.style(text, fg=name)
 
 
-def lab_inventory() -> Path | None:
-    """The inventory of a running lab, which `igmpconf lab up` leaves for us."""
-    path = state_home() / "lab" / "inventory.yaml"
-    return path if path.is_file() else None
-
-
 def chosen(device: str | None, limit: str | None, inventory: Path | None, *, needs_files: bool = False) -> tuple[Device, ...]:
     """The devices that the options name, or the default: $IGMPCONF_DEVICE, -i, the running lab, ./inventory, local.
 
@@ -80,7 +74,7 @@ def chosen(device: str | None, limit: str | None, inventory: Path | None, *, nee
         return (named_device(device, inventory),)
     if limit is not None or inventory is not None:
         return tuple(Device(host.target(), host) for host in fleet(inventory).select(limit))
-    lab = lab_inventory()
+    lab = running_inventory()
     if lab is not None and not needs_files:
         found = tuple(Device(host.target(), host) for host in load(lab).select(None))
         talk(f"device: {', '.join(one.name for one in found)} of the running lab (-d chooses another)")
@@ -98,10 +92,12 @@ def named_device(text: str, inventory: Path | None) -> Device:
     target = parse_target(text)
     if target is not None:
         return Device(target)
-    if text == LAB and inventory is None and (lab := lab_inventory()) is not None:
+    if text == LAB and inventory is None and (lab := running_inventory()) is not None:
         router = next(iter(load(lab).hosts.values()))
         return Device(router.target(), router)
-    places: list[Path] = [inventory] if inventory is not None else [path for path in (lab_inventory(), DEFAULT_INVENTORY) if path is not None and path.exists()]
+    places: list[Path] = (
+        [inventory] if inventory is not None else [path for path in (running_inventory(), DEFAULT_INVENTORY) if path is not None and path.exists()]
+    )
     known: list[str] = []
     for place in places:
         found = load(place)
@@ -120,7 +116,7 @@ def named_device(text: str, inventory: Path | None) -> Device:
 def fleet(inventory: Path | None) -> Fleet:
     """The inventory that is named, or the default one.  Raises InputError."""
     if inventory is None and not DEFAULT_INVENTORY.exists():
-        lab = lab_inventory()
+        lab = running_inventory()
         if lab is not None:
             return load(lab)
         raise InputError("there is no ./inventory here", hint="name one with -i, or a single device with -d")

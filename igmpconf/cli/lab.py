@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from igmpconf.lab.lab import Lab, home_directory
+from igmpconf.lab.home import home_directory
+from igmpconf.lab.lab import Lab
 from igmpconf.lab.stream import GROUPS
 from igmpconf.lab.topology import HOSTS, NODES, ROUTER_ADDRESSES, SUBSCRIBERS
 

@@ -1,6 +1,6 @@
 """A running lab, as its users hold it: start it, join and leave, read the counts, run a command inside, end it.
 
-A lab lives under one directory (`home_directory()` for the one of `igmpconf lab`): keys, inventory, the agent's
+A lab lives under one directory (`home.home_directory()` for the one of `igmpconf lab`): keys, inventory, the agent's
 state, logs, and `control.sock`, over which everything here speaks to the supervisor.
 """
 
@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from igmpconf.lab.home import connected
 from igmpconf.lab.keys import write_access
 from igmpconf.lab.namespaces import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, LabError, setns
 from igmpconf.lab.stream import GROUPS
@@ -41,12 +42,6 @@ class Count:
     idle_ms: int | None = None  # since the last datagram
 
 
-def home_directory() -> Path:
-    """Where the user's lab lives: `$XDG_STATE_HOME/igmpconf/lab`, by default below ~/.local/state."""
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "igmpconf" / "lab"
-
-
 class Lab:
     """A handle on a running lab."""
 
@@ -66,7 +61,7 @@ class Lab:
         if len(os.fsencode(home / "control.sock")) > _SOCKET_PATH_BYTES:
             raise LabError(f"{home} is too long for a unix socket", hint="choose a shorter XDG_STATE_HOME")
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        running = _connected(home)
+        running = connected(home)
         if running is not None:
             running.close()
             raise LabError(f"a lab is running already ({home})", hint="`igmpconf lab status` shows it, `igmpconf lab down` ends it")
@@ -104,7 +99,7 @@ class Lab:
     @classmethod
     def at(cls, home: Path, lifeline_fd: int | None = None) -> Lab:
         """The lab that runs under `home`.  Raises LabError when there is none."""
-        connection = _connected(home)
+        connection = connected(home)
         if connection is None:
             raise LabError("no lab is running", hint="start one with `igmpconf lab up`")
         return cls(home, connection, lifeline_fd)
@@ -278,16 +273,6 @@ def _enter(fds: Sequence[int]) -> None:
     os.fchdir(root)
     os.chroot(".")
     os.chdir(directory)
-
-
-def _connected(home: Path) -> socket.socket | None:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        connection.connect(str(home / "control.sock"))
-    except OSError:
-        connection.close()
-        return None
-    return connection
 
 
 def _alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,17 @@ def test_a_running_lab_comes_before_the_inventory_but_not_before_what_is_named(i
     lab = tmp_path / "state-home" / "igmpconf" / "lab"
     lab.mkdir(parents=True)
     (lab / "inventory.yaml").write_text(f"all: {{hosts: {{router: {{ansible_connection: local, igmpconf_socket: {agent.socket_path}}}}}}}\n")
-    said = igmpconf("plan", "-f", "home.yaml")
-    assert said.code == 0
-    assert "router of the running lab" in said.err
-    assert igmpconf("plan", "-f", "home.yaml", "-d", "lab").code == 0
-    assert igmpconf("plan", "-f", "home.yaml", "-d", "dead").code == 5
-    assert igmpconf("plan").code == 5  # the desired state comes from the inventory, and so do the devices
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as supervisor:
+        supervisor.bind(str(lab / "control.sock"))
+        supervisor.listen()
+        said = igmpconf("plan", "-f", "home.yaml")
+        assert said.code == 0
+        assert "router of the running lab" in said.err
+        assert igmpconf("plan", "-f", "home.yaml", "-d", "lab").code == 0
+        assert igmpconf("plan", "-f", "home.yaml", "-d", "dead").code == 5
+        assert igmpconf("plan").code == 5  # the desired state comes from the inventory, and so do the devices
+    said = igmpconf("plan", "-f", "home.yaml")  # what a killed lab left is nobody's device
+    assert "running lab" not in said.err
 
 
 def test_without_anything_the_device_is_this_machine(igmpconf, place):

@@ -68,7 +68,7 @@ class Member:
         self._ifindex = ifindex_of(inside, ifname)
         self._socket = net.socket(inside, socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((group, PORT))
+        self._socket.bind((group, PORT, 0, self._ifindex) if is_ipv6 else (group, PORT))  # groups of the link need their link
         self._socket.setblocking(False)
         self.payloads: list[bytes] = []
 

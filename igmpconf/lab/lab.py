@@ -69,7 +69,7 @@ class Lab:
             (home / left_over).unlink(missing_ok=True)
         ready, ready_fd = os.pipe()
         passed = [ready_fd]
-        argv = [sys.executable, "-m", "igmpconf.lab.supervisor", "--home", str(home), "--ready-fd", str(ready_fd)]
+        argv = [sys.executable, "-P", "-m", "igmpconf.lab.supervisor", "--home", str(home), "--ready-fd", str(ready_fd)]
         lifeline_fd = None
         with contextlib.ExitStack() as opened:
             answer = opened.enter_context(os.fdopen(ready, encoding="utf-8"))

@@ -111,7 +111,7 @@ class Supervisor:
         socket_path, pid_file = self._home / "agent.sock", self._home / "agent" / "engine.pid"
         pid_file.unlink(missing_ok=True)  # of the engine before
         log = os.open(self._home / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        argv = [sys.executable, "-m", "igmpconf.agent.main", "run", "--state-dir", str(self._home / "agent"), "--socket", str(socket_path)]
+        argv = [sys.executable, "-P", "-m", "igmpconf.agent.main", "run", "--state-dir", str(self._home / "agent"), "--socket", str(socket_path)]
         argv += ["--ssh-fd", str(self._ssh_fd), "--host-key", str(self._home / "host_key"), "--authorized-keys", str(self._home / "authorized_keys")]
         pid = os.fork()
         if pid == 0:

@@ -12,7 +12,7 @@ TEST_NEEDS := $(DEMO_NEEDS) sshd:openssh-server ssh:openssh-client
 BENCH_NEEDS := $(TEST_NEEDS) igmpproxy:igmpproxy
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup demo test check format bench agent clean
+.PHONY: help setup demo test check format bench fuzz agent clean
 .SILENT:
 
 help:
@@ -20,6 +20,7 @@ help:
 	echo "make test    every test            (make test ARGS='-k querier')"
 	echo "make check   format, lint, types, architecture: what CI runs before the tests"
 	echo "make bench   measured against Debian's igmpproxy"
+	echo "make fuzz    let a coverage-guided fuzzer loose on decoders and engine (make fuzz SECONDS_EACH=600)"
 	echo "make agent   igmpconf-agent.pyz, the one file for a device"
 	echo "make setup   only the virtual environment; make clean removes it and all that was built"
 
@@ -47,6 +48,11 @@ bench: setup
 	./.ci/packages $(BENCH_NEEDS)
 	$(BIN)/python -m bench $(ARGS)
 
+SECONDS_EACH ?= 60
+fuzz: setup
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -qq --disable-pip-version-check --only-binary :all: 'atheris>=2.3' || { echo "atheris has no wheel for this machine; the Hypothesis tests in tests/fuzz run everywhere" >&2; exit 1; }
+	for target in decoders engine; do $(BIN)/python -m tests.fuzz.fuzzer $$target -max_total_time=$(SECONDS_EACH) $(ARGS) || exit 1; done
+
 agent: igmpconf-agent.pyz
 
 igmpconf-agent.pyz: setup $(shell find igmpconf -name '*.py')
@@ -59,11 +65,12 @@ $(VENV)/.installed: pyproject.toml $(shell test -x $(BIN)/python && $(BIN)/pytho
 	echo "setting up $(VENV) (once)"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check --only-binary :all: 'atheris>=2.3' 2>/dev/null || echo "no atheris for this machine: its test will be skipped" >&2
 	touch $@
 
 .PHONY: remake
 remake:
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info igmpconf-agent.pyz .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz build dist *.egg-info igmpconf-agent.pyz .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

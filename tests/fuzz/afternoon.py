@@ -7,6 +7,7 @@ must be possible, and the engine's own tables must agree with one another; at th
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from collections import Counter
@@ -35,6 +36,7 @@ from igmpconf.engine.family import IGMP, MLD, Family
 from igmpconf.engine.messages import Query, Record, RecordKind
 from igmpconf.engine.sources import EVERYTHING, NOTHING, SourceSet
 from igmpconf.engine.wire.checksum import internet_checksum
+from igmpconf.engine.wire.ip import parse_ipv4
 from igmpconf.errors import WireError
 from igmpconf.ids import IfIndex
 from igmpconf.model.canon import canonical, from_plain
@@ -419,23 +421,22 @@ def spend(data: bytes, most_events: int = MOST_EVENTS) -> Afternoon:
 
 def decode(data: bytes) -> None:
     """Octets to every decoder: a message or WireError, nothing else, and what was understood can be said again."""
-    for family, sender in ((IGMP, _packed("10.0.0.1")), (MLD, _packed("fe80::1"))):
+    summed = data[:2] + internet_checksum(data[:2] + b"\0\0" + data[4:]).to_bytes(2) + data[4:] if len(data) >= 4 else data
+    for family, sender, payload in ((IGMP, _packed("10.0.0.1"), data), (IGMP, _packed("10.0.0.1"), summed), (MLD, _packed("fe80::1"), data)):
         try:
-            message = family.decode(data, sender, None, 1, True)
+            message = family.decode(payload, sender, None, 1, True)
         except WireError as error:
             if not error.reason:
                 raise AssertionError("a refusal without a reason") from error
             continue
         if isinstance(message, Query):
-            again = [family.decode(payload, sender, None, 1, True) for payload in family.encode_query(message, 65_535)]
-            assert all(isinstance(one, Query) and (one.version, one.group) == (message.version, message.group) for one in again)
+            queries = [family.decode(one, sender, None, 1, True) for one in family.encode_query(message, 65_535)]
+            assert all(isinstance(one, Query) and (one.version, one.group) == (message.version, message.group) for one in queries)
         elif message.version == family.latest_version:
-            again = [
-                record
-                for _, payload in family.encode_report(message.version, message.records, 65_535)
-                for record in family.decode(payload, sender, None, 1, True).records
-            ]
-            assert {record.group for record in again} == {record.group for record in message.records}
+            reports = [family.decode(one, sender, None, 1, True) for _, one in family.encode_report(message.version, message.records, 65_535)]
+            assert {record.group for report in reports for record in report.records} == {record.group for record in message.records}
+    with contextlib.suppress(WireError):
+        parse_ipv4(data)
 
 
 def seeds() -> list[bytes]:

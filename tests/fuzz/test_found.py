@@ -12,7 +12,7 @@ from tests.kit.playbook import a_proxy
 def test_an_upstream_that_vanished_says_nothing_any_more():
     """Its pending answers to an older querier were sent all the same, on an index that was nobody's."""
     play = a_proxy("wan", "lan0").on("lan0", record(TO_EX, G))
-    play.on("wan", a_query(version=2, max_response_ms=10_000), host=1).advance(ms=1)
+    play.on("wan", a_query(version=2, max_response_ms=10_000), host=200).advance(ms=1)
     play.unplug("wan")
     gone = len(play.effects)
     play.advance(s=60)
@@ -23,7 +23,8 @@ def test_an_upstream_that_vanished_says_nothing_any_more():
 def test_a_permanent_entry_that_is_withheld_has_one_row():
     """It had two, one as permanent and one for its listeners, and whoever read them refused the whole state."""
     play = a_proxy("wan", "lan0", mfc=[{"source": "*", "group": G, "downstream-interface": ["lan0"]}])
-    play.on("lan0", record(TO_EX, G))
+    play.plug("lan0", "10.2.0.50/24").on("lan0", record(TO_EX, G))
+    play.on("lan0", a_query(), host=1)  # another querier: nothing may pass lan0
     play.unplug("wan")
     state = play.engine.snapshot(play.now_ms)
     assert [(str(row.group), row.kind, row.state) for row in state.mfc if str(row.group) == G] == [(G, "static", "withheld")]

@@ -83,14 +83,14 @@ class Journal:
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for row in image.history:
             if row.config is not None and self._written.get(row.number) != row.digest:
-                _write(self._commit_path(row.number), _document({"number": row.number, "config": to_plain(row.config)}))
+                write_durably(self._commit_path(row.number), _document({"number": row.number, "config": to_plain(row.config)}))
                 self._written[row.number] = row.digest
         content = {
             "running": to_plain(image.running),
             "pending": {"rollback": to_plain(image.pending.rollback), "persist_id": image.pending.persist_id} if image.pending is not None else None,
             "history": [{field: getattr(row, field) for field in _ROW_FIELDS} | {"time": row.time or time} for row in image.history],
         }
-        _write(self._journal, _document(content), keep_as=self._previous)
+        write_durably(self._journal, _document(content), keep_as=self._previous)
         self._forget({row.number for row in image.history})
         return time
 
@@ -223,7 +223,7 @@ def _free_name(path: Path) -> Path:
     return aside
 
 
-def _write(path: Path, data: bytes, *, keep_as: Path | None = None) -> None:
+def write_durably(path: Path, data: bytes, *, keep_as: Path | None = None) -> None:
     """Replace `path` by `data`, atomically and durably; the file that was there becomes `keep_as`.  Raises OSError."""
     new = path.with_name(path.name + ".new")
     try:

@@ -11,11 +11,14 @@ import asyncio
 import dataclasses
 import errno
 import ipaddress
+import logging
 import random
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from igmpconf.agent.causes import Causes, route_notes
+from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Effect, Note, SetRoute, SetVif
 from igmpconf.engine.engine import Engine
 from igmpconf.engine.events import ConfigReplaced, EffectFailed, Event, LinkChanged, LinkRemoved, PacketReceived, RouteFound, RoutesFound, TimePassed
@@ -37,6 +40,8 @@ _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn; at 6 us each a NETCONF session waits 2 ms at most
 _MOST_BATCHES = 64  # read before a deadline is believed: more than the receive buffer holds
 _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
+
+_debugging = logging.getLogger("igmpconf.engine")  # its level says whether anybody wants to read about single entries
 
 _Row = TypeVar("_Row")
 _Key = tuple[str, str]  # instance, family
@@ -75,10 +80,12 @@ class _Instance:
         self.was_held = was_held
         self.table = table
         self.config: ProxyConfig | None = None
-        self.performer = Performer(table, log)
+        self._log = log
+        self._cause = Causes()
+        self.performer = Performer(table, self._note)
         tap = recorder.tap(key, _drawn, clock()) if recorder is not None else None
         self.engine = Engine(table.family, draw=tap.draw if tap is not None else _drawn)
-        machine: Machine[Event, Effect] = tap.around(self.engine) if tap is not None else self.engine
+        machine = self._cause.around(tap.around(self.engine) if tap is not None else self.engine)
         self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop, hear_first=lambda: hear(self))
         self._is_trying = False
         self._refusal: EffectFailed | None = None
@@ -106,6 +113,9 @@ class _Instance:
 
     def _perform(self, effects: Sequence[Effect]) -> list[EffectFailed]:
         """A refusal of a configuration that is being tried ends the attempt: what is still to come, vifs that go among it, stays."""
+        if _debugging.isEnabledFor(logging.DEBUG):
+            for note in route_notes(effects, self.table.family):
+                self._note(note)
         if not self._is_trying:
             return self.performer.perform(effects)
         if self._refusal is not None:
@@ -113,6 +123,11 @@ class _Instance:
         failed = self.performer.perform(effects, ends=_is_final)
         self._refusal = next((one for one in failed if _is_final(one)), None)
         return failed
+
+
+    def _note(self, note: Note) -> None:
+        """With the instance, and the event that led to it unless the engine knows better."""
+        self._log(Note(note.level, note.event, {"instance": self.key[0], **note.fields, "cause": note.fields.get("cause") or self._cause.text()}))
 
 
 def _is_final(failed: EffectFailed) -> bool:
@@ -144,7 +159,7 @@ class Runner:
 
     `held` are the sockets that a keeper held for us, by name; those that the first configuration does not claim are
     let go.  `log` takes the engines' notes, `recorder` all that the engines are told and answer;
-    `flows` knows who sends.
+    `flows` knows who sends, `surroundings` keeps what is beside the engines.
     """
 
     def __init__(
@@ -158,6 +173,7 @@ class Runner:
         clock: Clock | None = None,
         recorder: EngineRecorder | None = None,
         flows: Flows | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self._kernel = kernel
         self._loop = loop
@@ -166,6 +182,7 @@ class Runner:
         self._clock = clock or Clock()
         self._recorder = recorder
         self._flows = flows
+        self._surroundings = surroundings
         self._held = {key: (table, sock) for name, sock in (held or {}).items() for key, table in (_from_held_name(name),)}
         self._instances: dict[_Key, _Instance] = {}
         self._links = kernel.watch_links()
@@ -182,6 +199,8 @@ class Runner:
         wanted = _wanted(config)
         before = {key: instance.config for key, instance in self._instances.items()}
         opened: list[_Instance] = []
+        if self._surroundings is not None:
+            self._surroundings.prepare(config)
         try:
             for key in wanted:
                 if key not in self._instances:
@@ -193,10 +212,14 @@ class Runner:
                     self._instances[key].configure(wanted[key])
         except KernelError:
             self._undo(before, opened)
+            if self._surroundings is not None:
+                self._surroundings.revert()
             raise
         for key in [key for key in self._instances if key not in wanted]:
             self._close(key)
         self._settle(opened)
+        if self._surroundings is not None:
+            self._surroundings.settle()
         if self._flows is not None:
             if self._instances:
                 self._flows.watch()
@@ -279,6 +302,8 @@ class Runner:
 
     def _links_readable(self) -> None:
         news = self._links.read()
+        if self._surroundings is not None:
+            self._surroundings.look_soon()
         for ifindex in news.removed:
             self._forget(ifindex)
         for interface in news.changed:
@@ -310,6 +335,7 @@ class Runner:
             mfc=_joined(part.mfc for part in parts),
             hosts=_joined(part.hosts for part in parts),
             sources=tuple(self._sources()),
+            deviations=self._surroundings.deviations() if self._surroundings is not None else (),
             agent=AgentState(sources=self._flows.state) if self._flows is not None else None,
         )
 
@@ -360,6 +386,8 @@ class Runner:
     def _stop_watching(self) -> None:
         self._loop.remove_reader(self._links.fileno())
         self._links.close()
+        if self._surroundings is not None:
+            self._surroundings.close()
         if self._flows is not None:
             self._flows.close()
 

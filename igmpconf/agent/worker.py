@@ -21,10 +21,12 @@ from pathlib import Path
 from igmpconf.agent.keeper import KeeperLink, become_keeper, say, write_pid
 from igmpconf.agent.runner import EngineRecorder, Runner
 from igmpconf.agent.service import SshOptions, start_netconf
+from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Note
 from igmpconf.errors import IgmpconfError
 from igmpconf.linux.flows import Flows
 from igmpconf.linux.system import SystemKernel
+from igmpconf.observe.log import for_journal
 from igmpconf.observe.record import Recorder, program_version
 
 PID_FILE = "engine.pid"
@@ -46,6 +48,7 @@ class WorkerOptions:
 def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int:
     """Run until the end; returns the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger().handlers[0].addFilter(for_journal)
     try:
         how = asyncio.run(_work(options, link, held))
     except IgmpconfError as error:
@@ -69,7 +72,16 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
     for number, reason in ((signal.SIGTERM, "told"), (signal.SIGINT, "told"), (signal.SIGHUP, "hand-over")):
         loop.add_signal_handler(number, end_by, reason)
     recorder = _recorder(options.record) if options.record is not None else None
-    runner = Runner(SystemKernel(), loop=loop, log=_log_note, holder=link, held=held, recorder=recorder, flows=Flows(loop=loop, log=_log_note))
+    runner = Runner(
+        SystemKernel(),
+        loop=loop,
+        log=_log_note,
+        holder=link,
+        held=held,
+        recorder=recorder,
+        flows=Flows(loop=loop, log=_log_note),
+        surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir),
+    )
     service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh)
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
@@ -99,7 +111,8 @@ def _log_note(note: Note) -> None:
     logger = logging.getLogger("igmpconf.engine")
     level = _LEVELS[note.level]
     if logger.isEnabledFor(level):
-        logger.log(level, "%s %s", note.event, " ".join(f"{name}={value}" for name, value in note.fields.items()))
+        said = " ".join(f"{name}={value}" for name, value in note.fields.items())
+        logger.log(level, "%s %s", note.event, said, extra={"event": note.event, "fields": note.fields})
 
 
 def _unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

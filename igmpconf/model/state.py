@@ -138,6 +138,17 @@ class CommitRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviationRow:
+    """Something beside the engines that somebody changed by hand, or that cannot be had."""
+
+    kind: str = leaf(Enum(("firewall", "vlan", "setting")), "what it belongs to", required=True)
+    name: str = leaf(_WORD, "rule with its chain, interface, or system setting", required=True)
+    expected: str | None = leaf(_WORD, "as the configuration wants it")
+    found: str | None = leaf(_WORD, "as it is")
+    since_s: int | None = leaf(_SECONDS, "since it was noticed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentState:
     version: str | None = leaf(_WORD, "igmpconf version")
     pid: int | None = leaf(_COUNT, "process of the engine")
@@ -159,6 +170,7 @@ class DeviceState:
     mfc: tuple[MfcRow, ...] = keyed_list(MfcRow, "forwarding entries", key=("instance", "family", "source", "group"))
     hosts: tuple[HostRow, ...] = keyed_list(HostRow, "tracked hosts", key=("instance", "interface", "group", "host"))
     sources: tuple[SourceRow, ...] = keyed_list(SourceRow, "senders", key=("interface", "source", "group"))
+    deviations: tuple[DeviationRow, ...] = keyed_list(DeviationRow, "what beside the engines is not as configured", key=("kind", "name"))
     history: tuple[CommitRow, ...] = keyed_list(CommitRow, "the last commits, newest last", key=("number",))
 
 

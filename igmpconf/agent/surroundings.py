@@ -1,0 +1,322 @@
+"""Everything beside the engines that a configuration asks for: VLAN interfaces, system settings, firewall rules.
+
+    prepare(config)   before the engines: made and changed; refused as a whole, and then all is as before
+    settle()          after the engines: what nobody wants any more is removed (a leave still has to go out by it)
+    revert()          instead of settle, when the engines refused
+
+What is ours and what it was before is on the disk before it is changed (owned.py).  A configuration that goes, an
+instance that is disabled and an interface that is no upstream any more give everything back; stopping the agent gives
+nothing back, because a restart must not interrupt a stream and others put addresses on our VLANs.
+
+In between somebody else may change it: a firewall is loaded anew, an interface comes late, a setting is turned.  The
+kernel announces the first two; the rest is looked at every 10 s.  What deviates is told (`deviations`) and put right.
+The first configuration after the start of the process is put in force as far as possible: a missing program or
+interface must not keep the streams from starting, it is told and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from igmpconf.agent.owned import Belongings, OwnedFile, Setting
+from igmpconf.engine.effects import Note
+from igmpconf.errors import KernelError
+from igmpconf.linux import sysctl, vlan
+from igmpconf.linux.nft import Nftables, Rule, wanted_rules
+from igmpconf.linux.sysctl import RP_FILTER_ALL, Settings, Sysctls, rp_filter, wanted_settings
+from igmpconf.linux.vlan import Link, LinkTable, VlanLinks, steps
+from igmpconf.model.config import DeviceConfig
+from igmpconf.model.state import DeviationRow
+
+_LOOK_EVERY_S = 10.0
+_LOOK_SOON_S = 0.02  # a burst of announcements is one reason to look
+_NFNLGRP_NFTABLES = 7  # linux/netfilter/nfnetlink.h
+_NETLINK_NETFILTER = 12
+
+
+class Surroundings:
+    """Implements what the docstring above draws; `log` takes notes, always on `loop`."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        log: Callable[[Note], None],
+        state_dir: Path | None = None,
+        firewall: Nftables | None = None,
+        links: LinkTable | None = None,
+        settings: Settings | None = None,
+        look_every_s: float = _LOOK_EVERY_S,
+    ) -> None:
+        self._loop = loop
+        self._log = log
+        self._state_dir = state_dir
+        self._firewall = firewall or Nftables()
+        self._links: LinkTable = links or VlanLinks()
+        self._settings: Settings = settings or Sysctls()
+        self._look_every_s = look_every_s
+        self._owned: OwnedFile | None = None
+        self._config = DeviceConfig()  # in force
+        self._next: DeviceConfig | None = None  # between prepare and settle or revert
+        self._is_started = False
+        self._seen: dict[tuple[str, str], float] = {}  # deviations, since when
+        self._said: set[str] = set()  # refusals that were told
+        self._watch: socket.socket | None = None
+        self._soon: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # a configuration
+
+    def prepare(self, config: DeviceConfig) -> None:
+        """Make what `config` needs.  Raises KernelError, and then everything is as before."""
+        try:
+            self._make(config)
+        except KernelError as error:
+            if self._is_started:
+                self._put_back()
+                raise
+            self._tell(error)
+        self._next = config
+
+    def settle(self) -> None:
+        """The engines are in force: remove what nobody wants any more."""
+        assert self._next is not None
+        self._config, self._next, self._is_started = self._next, None, True
+        try:
+            self._remove(self._config)
+        except KernelError as error:
+            self._tell(error)
+        self._watch_on()
+
+    def revert(self) -> None:
+        """The engines refused."""
+        self._next = None
+        if self._is_started:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        try:
+            self._make(self._config)
+            self._remove(self._config)
+        except KernelError as error:  # it was so a moment ago; the next look tries again
+            self._tell(error)
+
+    def _make(self, config: DeviceConfig) -> None:
+        links = self._listed()
+        todo = steps(config.vlans, links, self._belongings.vlans)
+        kept_till_later = {name: one for name, one in self._belongings.vlans.items() if name not in todo.owned}
+        if not todo.refusals:
+            self._own(vlans=kept_till_later | todo.owned)
+        later = tuple(link for link in todo.remove if link.name in kept_till_later and not _stands_in_the_way(link, config))
+        vlan.perform(self._links, dataclasses.replace(todo, remove=tuple(link for link in todo.remove if link not in later)))
+        self._set(config, self._listed() if todo.create or todo.remove else links)
+        rules = self._rules(config)
+        if rules:
+            self._own(has_rules=True)
+            former = self._rules(self._config)
+            if not (self._is_started and set(rules) < set(former)):  # less than before is for `settle`
+                self._firewall.make(rules)
+
+    def _remove(self, config: DeviceConfig) -> None:
+        links = self._listed()
+        before = self._belongings.vlans
+        todo = steps(config.vlans, links, before)
+        if not todo.refusals:
+            vlan.perform(self._links, dataclasses.replace(todo, create=(), set_up=()))
+            for link in vlan.released(links, before, config.vlans):
+                vlan.let_down(self._links, link)
+            self._own(vlans=todo.owned)
+        self._restore(config, links)
+        rules = self._rules(config)
+        if self._belongings.has_rules:
+            self._firewall.make(rules)
+            self._own(has_rules=bool(rules))
+
+    def _rules(self, config: DeviceConfig) -> tuple[Rule, ...]:
+        return wanted_rules(config, self._listed()) if config.firewall is not None else ()
+
+    def _listed(self) -> Mapping[str, Link]:
+        try:
+            return self._links.links()
+        except OSError as error:
+            raise KernelError("read the interfaces", error.errno or errno.EIO, f"cannot read the interfaces: {error.strerror}") from None
+
+    # settings
+
+    def _set(self, config: DeviceConfig, links: Mapping[str, Link]) -> None:
+        wanted = self._wanted_settings(config, links)
+        owned = dict(self._belongings.settings)
+        todo = {}
+        for name, value in wanted.items():
+            found = self._settings.read(name)
+            if found is None:
+                continue
+            ifindex = links[_interface_of(name, links)].ifindex
+            known = owned.get(name)
+            if known is not None and known.ifindex == ifindex:
+                owned[name] = dataclasses.replace(known, given=value)
+            elif found != value:
+                owned[name] = Setting(was=found, given=value, ifindex=ifindex)
+            if found != value:
+                todo[name] = value
+        self._own(settings=owned)
+        for name, value in todo.items():
+            self._settings.write(name, value)
+            self._log(Note("info", "setting/changed", {"setting": name, "value": value, "was": owned[name].was}))
+
+    def _wanted_settings(self, config: DeviceConfig, links: Mapping[str, Link]) -> dict[str, int]:
+        of_all = self._settings.read(RP_FILTER_ALL) or 0
+        if of_all and wanted_settings(config, links, 0):
+            text = f"{RP_FILTER_ALL} is {of_all}: streams whose source has no route at all are dropped; it speaks for every interface, so it stays as it is"
+            if text not in self._said:
+                self._said.add(text)
+                self._log(Note("warning", "setting/all-is-stricter", {"cause": text, "next": f"set {RP_FILTER_ALL} to 0 if such sources exist"}))
+        return wanted_settings(config, links, of_all)
+
+    def _restore(self, config: DeviceConfig, links: Mapping[str, Link]) -> None:
+        """What was changed by us, still is as we left it and is not needed any more gets its old value."""
+        wanted = self._wanted_settings(config, links)
+        gone = {name: one for name, one in self._belongings.settings.items() if name not in wanted}
+        indexes = {rp_filter(name): link.ifindex for name, link in links.items()}
+        for name, one in gone.items():
+            if indexes.get(name) == one.ifindex and self._settings.read(name) == one.given:
+                self._settings.write(name, one.was)
+                self._log(Note("info", "setting/restored", {"setting": name, "value": one.was}))
+        self._own(settings={name: one for name, one in self._belongings.settings.items() if name not in gone})
+
+    # what is ours
+
+    @property
+    def _belongings(self) -> Belongings:
+        if self._owned is None:  # not before the journal holds the lock of the state directory
+            self._owned = OwnedFile(self._state_dir)
+            if self._owned.finding is not None:
+                self._log(Note("warning", "owned/unreadable", {"cause": self._owned.finding}))
+        return self._owned.now
+
+    def _own(self, **parts: object) -> None:
+        changed = dataclasses.replace(self._belongings, **parts)  # type: ignore[arg-type]
+        assert self._owned is not None
+        try:
+            self._owned.write(changed)
+        except OSError as error:
+            raise KernelError(
+                "remember what is changed",
+                error.errno or errno.EIO,
+                f"cannot write into the state directory what is about to be changed: {error.strerror}",
+                hint="nothing is changed that could not be put back; make room there",
+            ) from None
+
+    # what happens meanwhile
+
+    def deviations(self) -> tuple[DeviationRow, ...]:
+        """What is not as configured now, and since when it was seen so."""
+        try:
+            links = self._listed()
+            rows = vlan.deviations(self._config.vlans, links)
+            rows += sysctl.deviations(wanted_settings(self._config, links, self._settings.read(RP_FILTER_ALL) or 0), self._settings)
+            rules = self._rules(self._config)
+        except KernelError as error:
+            self._tell(error)
+            return ()
+        if rules or self._belongings.has_rules:
+            try:
+                rows += self._firewall.deviations(rules)
+            except KernelError as error:
+                rows.append(DeviationRow(kind="firewall", name="nftables", expected=f"{len(rules)} rules", found=error.message[:255]))
+        now = time.monotonic()
+        unique = {(row.kind, row.name): row for row in rows}
+        self._seen = {key: self._seen.get(key, now) for key in unique}
+        return tuple(dataclasses.replace(unique[key], since_s=int(now - since)) for key, since in sorted(self._seen.items()))
+
+    def look_soon(self) -> None:
+        """Something was announced: look once the burst is over."""
+        if self._soon is None and self._is_started:
+            self._soon = self._loop.call_later(_LOOK_SOON_S, self._look)
+
+    def _look(self) -> None:
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._soon = self._timer = None
+        if self._next is None:
+            self._mend()
+        self._watch_on()
+
+    def _mend(self) -> None:
+        """Make the configuration so, again; what is not to be had is told once and tried at the next look."""
+        wrong = self.deviations()
+        if not wrong:
+            self._said = {text for text in self._said if text.startswith(RP_FILTER_ALL)}
+            return
+        try:
+            self._make(self._config)
+            self._remove(self._config)
+        except KernelError as error:
+            self._tell(error)
+            return
+        for row in wrong:
+            if not (row.found or "").startswith(("absent:", "down:")):  # waited for, not put right
+                self._log(Note("warning", "surroundings/put-right", {"kind": row.kind, "name": row.name, "expected": row.expected, "found": row.found}))
+
+    def _tell(self, error: KernelError) -> None:
+        if error.message not in self._said:
+            self._said.add(error.message)
+            self._log(Note("error", "surroundings/refused", {"cause": error.message, "next": error.hint or "it is tried again"}))
+
+    def _watch_on(self) -> None:
+        is_needed = bool(self._config.vlans or self._config.firewall or self._config.proxies)
+        if is_needed and self._timer is None:
+            self._timer = self._loop.call_later(self._look_every_s, self._look)
+        if self._config.firewall is not None and self._watch is None:
+            try:
+                watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+                watch.bind((0, 1 << _NFNLGRP_NFTABLES - 1))
+            except OSError:
+                return  # the timer still looks
+            self._watch = watch
+            self._loop.add_reader(watch.fileno(), self._announced)
+        elif self._config.firewall is None:
+            self._watch_off()
+
+    def _announced(self) -> None:
+        assert self._watch is not None
+        while True:
+            try:
+                self._watch.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError:
+                break  # announcements were lost (ENOBUFS): one look sees all of it
+        self.look_soon()
+
+    def _watch_off(self) -> None:
+        if self._watch is not None:
+            self._loop.remove_reader(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
+
+    def close(self) -> None:
+        """Stop looking; everything stays as it is."""
+        self._watch_off()
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._soon = self._timer = None
+        if isinstance(self._links, VlanLinks):
+            self._links.close()
+
+
+def _interface_of(setting: str, links: Mapping[str, Link]) -> str:
+    return next(name for name in links if rp_filter(name) == setting)
+
+
+def _stands_in_the_way(link: Link, config: DeviceConfig) -> bool:
+    """A VLAN that goes has the name, or the parent and id, of one that comes."""
+    return any(link.name == one.name or vlan.same(link, one.interface, one.vlan_id) for one in config.vlans)

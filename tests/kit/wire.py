@@ -70,6 +70,8 @@ class Member:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((group, PORT, 0, self._ifindex) if is_ipv6 else (group, PORT))  # groups of the link need their link
         self._socket.setblocking(False)
+        with contextlib.suppress(PermissionError):  # 277 datagrams without it, so tests read on while they wait
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
         self.payloads: list[bytes] = []
 
     def close(self) -> None:

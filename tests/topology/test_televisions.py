@@ -88,6 +88,7 @@ class Evening:
         """When the last datagram was on the cable; waits until there has been none for 150 ms."""
 
         def ended() -> bool:
+            self.passed(0)
             return self.last_s() < time.time() - 0.15
 
         wait_until(ended, "the stream ends")
@@ -190,6 +191,7 @@ def test_a_v2_television_may_hide_behind_the_other_so_it_is_asked(evening, place
 
     def answered() -> str | None:
         """Who answered the last general query alone, so that the other heard it and kept quiet."""
+        it.passed(0)
         asked_s = max((one.at_s for one in it.segment.packets if one.destination == "224.0.0.1"), default=0.0)
         if time.time() < asked_s + 0.15:  # the response time, and a little
             return None

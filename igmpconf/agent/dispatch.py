@@ -32,6 +32,7 @@ from igmpconf.agent.events import (
 )
 from igmpconf.agent.image import CommitRecord
 from igmpconf.agent.modules import OUR_NETCONF, OURS, modules
+from igmpconf.agent.observation import Observation
 from igmpconf.agent.parameters import (
     DEFAULTS_MODES,
     WITH_DEFAULTS,
@@ -111,7 +112,7 @@ Handler = Callable[[_Call], Awaitable[list[Element]]]
 class Dispatcher:
     """`answer` is the whole of it."""
 
-    def __init__(self, store: Store, engine: EnginePort, sessions: Sessions) -> None:
+    def __init__(self, store: Store, engine: EnginePort, sessions: Sessions, observation: Observation) -> None:
         self._store = store
         self._engine = engine
         self._sessions = sessions
@@ -137,11 +138,15 @@ class Dispatcher:
             f"{{{BASE}}}kill-session": self._kill_session,
         }
         self._reads, self._writes = reads, writes
+        self._looks = observation.looks
 
     async def answer(self, session: SessionId, user: User, rpc: Rpc) -> list[Element]:
         """The content of the reply.  Raises RpcRefused."""
         call = _Call(session, user, rpc.operation)
         tag = rpc.operation.tag
+        look = self._looks.get(tag)
+        if look is not None:
+            return await look(rpc.operation)
         handler = self._reads.get(tag)
         if handler is None:
             handler = self._writes.get(tag)

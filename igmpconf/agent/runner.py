@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from igmpconf.agent.causes import Causes, route_notes
+from igmpconf.agent.causes import PACKETS, Causes, route_notes, sent_notes
 from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Effect, Note, SetRoute, SetVif
 from igmpconf.engine.engine import Engine
@@ -29,7 +29,6 @@ from igmpconf.linux.flows import Flows
 from igmpconf.linux.kernel import Interface, Kernel, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
-from igmpconf.machine import Machine
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
 from igmpconf.model.leaf import Address
 from igmpconf.model.state import AgentState, DeviceState, MfcRow, SourceRow
@@ -81,7 +80,7 @@ class _Instance:
         self.table = table
         self.config: ProxyConfig | None = None
         self._log = log
-        self._cause = Causes()
+        self._cause = Causes(table.family, self._note)
         self.performer = Performer(table, self._note)
         tap = recorder.tap(key, _drawn, clock()) if recorder is not None else None
         self.engine = Engine(table.family, draw=tap.draw if tap is not None else _drawn)
@@ -115,6 +114,9 @@ class _Instance:
         """A refusal of a configuration that is being tried ends the attempt: what is still to come, vifs that go among it, stays."""
         if _debugging.isEnabledFor(logging.DEBUG):
             for note in route_notes(effects, self.table.family):
+                self._note(note)
+        if PACKETS.isEnabledFor(logging.INFO):
+            for note in sent_notes(effects, self.table.family):
                 self._note(note)
         if not self._is_trying:
             return self.performer.perform(effects)

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 from igmpconf.agent.dispatch import Dispatcher
 from igmpconf.agent.journal import Journal
+from igmpconf.agent.observation import Observation
 from igmpconf.agent.ports import EnginePort
 from igmpconf.agent.server import Server, listening_socket
 from igmpconf.agent.sessions import Sessions
 from igmpconf.agent.sshoptions import SshOptions
 from igmpconf.agent.store import Store
+from igmpconf.observe.log import BookHandler, LogBook
 
 if TYPE_CHECKING:
     from igmpconf.agent.ssh import SshDoor
 
+_PROGRAM = logging.getLogger("igmpconf")
 _log = logging.getLogger("igmpconf.agent.service")
 
 __all__ = ["NetconfService", "SshOptions", "start_netconf"]
@@ -29,11 +32,14 @@ __all__ = ["NetconfService", "SshOptions", "start_netconf"]
 class NetconfService:
     """What `start_netconf` started; `ssh_address` is where the embedded SSH server listens, if it does."""
 
-    def __init__(self, journal: Journal, store: Store, server: Server, socket_path: Path, ssh: SshDoor | None) -> None:
+    def __init__(  # noqa: PLR0917 - made in one place
+        self, journal: Journal, store: Store, server: Server, socket_path: Path, ssh: SshDoor | None, handler: BookHandler
+    ) -> None:
         self._journal = journal
         self._store = store
         self._server = server
         self._ssh = ssh
+        self._handler = handler
         self.socket_path = socket_path
 
     @property
@@ -48,19 +54,33 @@ class NetconfService:
         await self._server.close()
         await self._store.close()
         self._journal.close()
+        _PROGRAM.removeHandler(self._handler)
         _remove(self.socket_path)
 
 
 async def start_netconf(engine: EnginePort, *, state_dir: Path, socket_path: Path, ssh: SshOptions | None = None) -> NetconfService:
     """Serve NETCONF until `close`.  Raises IgmpconfError when the state directory, the socket or the SSH options are not usable."""
+    book = LogBook()
+    handler = BookHandler(book)
+    _PROGRAM.addHandler(handler)
+    try:
+        return await _started(engine, book, handler, state_dir, socket_path, ssh)
+    except BaseException:
+        _PROGRAM.removeHandler(handler)
+        raise
+
+
+async def _started(  # noqa: PLR0917
+    engine: EnginePort, book: LogBook, handler: BookHandler, state_dir: Path, socket_path: Path, ssh: SshOptions | None
+) -> NetconfService:
     journal = Journal(state_dir)
     for finding in journal.findings:
         _log.warning("journal %s", finding)
-    store = Store(journal, engine)
+    store = Store(journal, engine, book)
     try:
         await store.start()
         sessions = Sessions()
-        server = Server(store, Dispatcher(store, engine, sessions), sessions)
+        server = Server(store, Dispatcher(store, engine, sessions, Observation(book)), sessions)
         listening = listening_socket(socket_path)
         door = None
         if ssh is not None:
@@ -77,7 +97,7 @@ async def start_netconf(engine: EnginePort, *, state_dir: Path, socket_path: Pat
         await store.close()
         journal.close()
         raise
-    return NetconfService(journal, store, server, socket_path, door)
+    return NetconfService(journal, store, server, socket_path, door, handler)
 
 
 def _remove(socket_path: Path) -> None:

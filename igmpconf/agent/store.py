@@ -35,6 +35,7 @@ from igmpconf.errors import KernelError
 from igmpconf.ids import SessionId
 from igmpconf.model.config import DeviceConfig
 from igmpconf.netconf.messages import RpcError
+from igmpconf.observe.log import LogBook
 
 _log = logging.getLogger("igmpconf.agent.datastore")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -43,10 +44,11 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 class Store:
     """`ask` questions, read `machine`; `start` first."""
 
-    def __init__(self, journal: Journal, engine: EnginePort) -> None:
+    def __init__(self, journal: Journal, engine: EnginePort, log: LogBook) -> None:
         self.machine = Datastore(journal.found)
         self._journal = journal
         self._engine = engine
+        self._log_book = log
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._answers: dict[int, asyncio.Future[RpcError | None]] = {}
@@ -108,7 +110,8 @@ class Store:
                     case WriteJournal(image):
                         self._loop.run_in_executor(self._writer, self._written, image).add_done_callback(lambda done: self._take(done.result()))
                     case Note(level, name, fields):
-                        _log.log(_LEVELS[level], "%s %s", name, " ".join(f"{key}={value}" for key, value in fields))
+                        said = " ".join(f"{key}={value}" for key, value in fields)
+                        _log.log(_LEVELS[level], "%s %s", name, said, extra={"event": name, "fields": fields})
                     case _:
                         assert_never(effect)
         if self.machine.is_idle:
@@ -118,14 +121,21 @@ class Store:
         self._set_timer()
 
     def _replaced(self, config: DeviceConfig) -> Event:
+        self._obey_logging(config)  # first, so that it holds for what the change itself has to say
         try:
             self._engine.replace(config)
         except KernelError as error:
+            self._obey_logging(self.machine.running)
             return EngineRefused(error.message, error.hint)
         except Exception as error:  # noqa: BLE001 - a bug below must end as a refused commit, not as a store that waits forever
             _log.exception("the engine failed")
             return EngineRefused(f"the engine failed: {error}", "this is a defect; the agent's log has the details")
         return EngineReplaced()
+
+    def _obey_logging(self, config: DeviceConfig) -> None:
+        self._log_book.configure(config.logging)
+        logging.getLogger("igmpconf").setLevel(logging.DEBUG if self._log_book.wants_debug else logging.INFO)
+        logging.getLogger("igmpconf.engine.packets").setLevel(logging.INFO if self._log_book.wants_packets else logging.WARNING)
 
     def _written(self, image: Image) -> Event:
         """In the writer's thread."""

@@ -30,6 +30,7 @@ _VERBS = {
     "history": ("history", "history"),
     "rollback": ("history", "rollback"),
     "show": ("show", "show"),
+    "logs": ("logs", "logs"),
     "replay": ("replay", "replay"),
     "agent": ("agent", "agent"),
     "schema": ("schema", "schema"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from xml.etree.ElementTree import Element
 
 from igmpconf.model.canon import canonical
@@ -18,8 +18,21 @@ from igmpconf.model.state import DeviceState
 from igmpconf.schema.errors import DataError, xpath_step
 from igmpconf.schema.names import DEFAULTS_ATTRIBUTES, MODULE, NAMESPACE, PREFIX
 
-__all__ = ["MODULE", "NAMESPACE", "PREFIX", "STATE", "DataError", "config_to_xml", "state_to_xml", "xml_to_config", "xml_to_state"]
+__all__ = [
+    "MODULE",
+    "NAMESPACE",
+    "PREFIX",
+    "STATE",
+    "DataError",
+    "answer_to_xml",
+    "config_to_xml",
+    "state_to_xml",
+    "xml_to_answer",
+    "xml_to_config",
+    "xml_to_state",
+]
 
+A = TypeVar("A")
 WithDefaults = Literal["explicit", "trim", "report-all", "report-all-tagged"]
 
 STATE = f"{{{NAMESPACE}}}state"
@@ -51,6 +64,13 @@ def state_to_xml(state: DeviceState) -> Element:
     top = Element(STATE)
     _write_children(top, DeviceState, state, "explicit")
     return top
+
+
+def answer_to_xml(answer: Any) -> list[Element]:
+    """The elements of what an operation of ours answers (`model/answers.py`)."""
+    top = Element("answer")
+    _write_children(top, type(answer), answer, "explicit")
+    return list(top)
 
 
 @functools.cache
@@ -118,6 +138,12 @@ def xml_to_state(element: Element) -> DeviceState:
         raise DataError("unknown-element", f"expected <state> of {NAMESPACE}", info={"bad-element": local_name(element)})
     state: DeviceState = _read(DeviceState, element, "/ic:state", (), is_state=True)
     return canonical(state)
+
+
+def xml_to_answer(cls: type[A], elements: Iterable[Element]) -> A:
+    """What `answer_to_xml` wrote; leaves that this version does not know are skipped.  Raises DataError."""
+    answer: A = _read(cls, elements, "", (), is_state=True)
+    return answer
 
 
 def local_name(element: Element) -> str:

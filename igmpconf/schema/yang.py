@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from igmpconf.model.answers import MOST_LINES, LogPage
 from igmpconf.model.config import DeviceConfig, FirewallRule, ProxyConfig, StaticRoute, VlanConfig
 from igmpconf.model.leaf import (
     Bool,
@@ -97,6 +98,21 @@ def module_text() -> str:
             out.text("description", "Number of the commit, as /state/history tells it.")
         with out.block("output"), out.block("anydata config"):
             out.text("description", "The top-level nodes of this module as they were.")
+    out.line("")
+    with out.block("rpc get-log"):
+        out.text("description", "Lines of the agent's log, oldest first.")
+        with out.block("input"):
+            with out.block("leaf after"):
+                out.line("type uint64;")
+                out.text("description", "Only lines with a higher number; absent: the newest lines.")
+            with out.block("leaf limit"):
+                with out.block("type uint32"):
+                    out.line(f'range "1..{MOST_LINES}";')
+                out.line(f"default {_double(str(MOST_LINES))};")
+                out.text("description", "How many lines at most.")
+        with out.block("output"):
+            for n in nodes(LogPage):
+                _node(out, n, is_config=False)
     return out.close()
 
 

@@ -21,7 +21,10 @@ from tests.kit.netns import Net, wait_until
 
 pytestmark = pytest.mark.kernel
 G, PORT = "239.1.1.1", 5000
-CONFIG = {"igmp-proxy": [{"name": "default", "interfaces": [{"interface": "wan", "upstream": True}, "lan0"]}]}
+CONFIG = {
+    "igmp-proxy": [{"name": "default", "interfaces": [{"interface": "wan", "upstream": True}, "lan0"]}],
+    "logging": {"action": "journal"},  # so that what the engine says is in what the agent said
+}
 
 
 @pytest.fixture

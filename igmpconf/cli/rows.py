@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from igmpconf.model.state import DeviceState, GroupRow, HostRow, InterfaceRow, MfcRow, SourceRow
+from igmpconf.observe.counters import statistics
 
 Row = dict[str, Any]
 
@@ -17,7 +18,16 @@ def _text(value: object) -> str | None:
 
 def _querier(row: InterfaceRow) -> Row | None:
     q = row.querier
-    return None if q is None else {"address": _text(q.address), "self": q.self_, "since_s": q.since_s, "reason": q.reason}
+    if q is None:
+        return None
+    return {
+        "address": _text(q.address),
+        "self": q.self_,
+        "since_s": q.since_s,
+        "reason": q.reason,
+        "robustness": q.robustness,
+        "query_interval_s": None if q.query_interval_ms is None else q.query_interval_ms / 1000,
+    }
 
 
 def _interface(row: InterfaceRow) -> Row:
@@ -82,6 +92,9 @@ def _source(row: SourceRow) -> Row:
     return {"interface": row.interface, "source": str(row.source), "group": str(row.group), "packets": row.packets, "bytes": row.bytes}
 
 
+_NO_QUERIER: Row = {"address": None, "self": False, "since_s": None, "reason": None, "robustness": None, "query_interval_s": None}
+
+
 def _queriers(state: DeviceState) -> list[Row]:
     return [
         {
@@ -89,18 +102,24 @@ def _queriers(state: DeviceState) -> list[Row]:
             "interface": row.interface,
             "family": row.family,
             "version": row.version,
-            **(_querier(row) or {"address": None, "self": False, "since_s": None, "reason": None}),
+            **(_querier(row) or _NO_QUERIER),
         }
         for row in state.interfaces
         if row.role == "downstream"
     ]
 
 
+def _all_counters(row: InterfaceRow) -> dict[str, int]:
+    """Ours by reason and version, and the sums that RFC 8652 names."""
+    ours = {counter.name: counter.value for counter in row.counters}
+    return ours | statistics(ours)
+
+
 def _counters(state: DeviceState) -> list[Row]:
     return [
-        {"instance": row.instance, "interface": row.interface, "family": row.family, "name": counter.name, "value": counter.value}
+        {"instance": row.instance, "interface": row.interface, "family": row.family, "name": name, "value": value}
         for row in state.interfaces
-        for counter in row.counters
+        for name, value in _all_counters(row).items()
     ]
 
 
@@ -133,7 +152,9 @@ VIEWS: dict[str, View] = {
         lambda s: [_mfc(r) for r in s.mfc],
         ("instance", "family", "source", "group", "upstream", "downstreams", "packets", "bytes", "wrong_if", "kind", "state"),
     ),
-    "querier": View(("interfaces",), _queriers, ("instance", "interface", "family", "version", "address", "self", "since_s", "reason")),
+    "querier": View(
+        ("interfaces",), _queriers, ("instance", "interface", "family", "version", "address", "self", "since_s", "reason", "robustness", "query_interval_s")
+    ),
     "hosts": View(("hosts",), lambda s: [_host(r) for r in s.hosts], ("interface", "group", "host", "mode", "sources", "expires_s")),
     "counters": View(("interfaces",), _counters, ("instance", "interface", "family", "name", "value")),
     "sources": View(("sources", "agent"), lambda s: [_source(r) for r in s.sources], ("interface", "source", "group", "packets", "bytes"), _why_no_sources),
@@ -153,7 +174,8 @@ def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
 
 
-_QUERIER = _object(address=_MAYBE_TEXT, self=_FLAG, since_s=_COUNT, reason=_MAYBE_TEXT)
+_SECONDS: dict[str, Any] = {"type": ["number", "null"], "minimum": 0}
+_QUERIER = _object(address=_MAYBE_TEXT, self=_FLAG, since_s=_COUNT, reason=_MAYBE_TEXT, robustness=_COUNT, query_interval_s=_SECONDS)
 
 ROW_SCHEMAS: dict[str, dict[str, Any]] = {
     "interfaces": _object(
@@ -194,7 +216,18 @@ ROW_SCHEMAS: dict[str, dict[str, Any]] = {
         kind={"enum": ["static", "learned"]},
         state={"enum": ["forwarding", "waiting-for-data", "withheld"]},
     ),
-    "querier": _object(instance=_TEXT, interface=_TEXT, family=_FAMILY, version=_COUNT, address=_MAYBE_TEXT, self=_FLAG, since_s=_COUNT, reason=_MAYBE_TEXT),
+    "querier": _object(
+        instance=_TEXT,
+        interface=_TEXT,
+        family=_FAMILY,
+        version=_COUNT,
+        address=_MAYBE_TEXT,
+        self=_FLAG,
+        since_s=_COUNT,
+        reason=_MAYBE_TEXT,
+        robustness=_COUNT,
+        query_interval_s=_SECONDS,
+    ),
     "hosts": _object(interface=_TEXT, group=_TEXT, host=_TEXT, mode=_MODE, sources=_TEXTS, expires_s=_COUNT),
     "counters": _object(instance=_TEXT, interface=_TEXT, family=_FAMILY, name=_TEXT, value={"type": "integer", "minimum": 0}),
     "sources": _object(interface=_TEXT, source=_TEXT, group=_TEXT, packets=_COUNT, bytes=_COUNT),

@@ -80,6 +80,8 @@ def _present_row(engine: Engine, instance: str, port: Upstream | Downstream, int
             self_=asking.is_querier,
             since_s=max(0, now_ms - asking.since_ms) // 1000,
             reason=asking.reason,
+            robustness=asking.robustness,
+            query_interval_ms=asking.interval_ms,
         )
     else:
         version = port.host.version

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igmpconf.model.leaf import Address, Bool, Enum, GroupOrAny, Integer, IpAddress, SourceAddress, Text, container, keyed_list, leaf, leaf_list
+from igmpconf.model.leaf import Address, Bool, Duration, Enum, GroupOrAny, Integer, IpAddress, SourceAddress, Text, container, keyed_list, leaf, leaf_list
 
 _COUNT = Integer(0, 2**64 - 1)
 _SECONDS = Integer(0, 2**32 - 1)
@@ -62,6 +62,8 @@ class QuerierState:
     self_: bool = leaf(Bool(), "this device is the querier", required=True, name="self")
     since_s: int | None = leaf(_SECONDS, "since the last change")
     reason: str | None = leaf(_WORD, "why it changed last")
+    robustness: int | None = leaf(Integer(1, 255), "robustness in force: ours, or adopted from the querier", source="RFC 3376 4.1.6")
+    query_interval_ms: int | None = leaf(Duration(1_000, 31_744_000), "query interval in force: ours, or adopted from the querier", source="RFC 3376 4.1.7")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,14 @@ def test_rows_have_the_promised_keys_in_order_and_fit_their_schema(name):
 def test_what_is_not_known_is_null_never_zero():
     (group,) = VIEWS["groups"].rows(STATE)
     assert (group["expires_s"], group["hosts"]) == (None, None)
-    assert VIEWS["interfaces"].rows(STATE)[0]["querier"] == {"address": "10.0.0.1", "self": True, "since_s": 3, "reason": "started"}
+    assert VIEWS["interfaces"].rows(STATE)[0]["querier"] == {
+        "address": "10.0.0.1",
+        "self": True,
+        "since_s": 3,
+        "reason": "started",
+        "robustness": None,
+        "query_interval_s": None,
+    }
     assert VIEWS["interfaces"].rows(STATE)[1]["querier"] is None
 
 

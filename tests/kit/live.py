@@ -14,9 +14,11 @@ import multiprocessing
 import os
 import signal
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from igmpconf.agent.runner import Runner
+from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Note
 from igmpconf.errors import KernelError
 from igmpconf.linux.system import SystemKernel
@@ -38,11 +40,11 @@ def device(*proxies: dict[str, Any]) -> DeviceConfig:
 class LiveProxy:
     """One running proxy; ends with its namespace at the latest.  `tap` sees all that passes on its interfaces."""
 
-    def __init__(self, net: Net, inside: Namespace, *proxies: dict[str, Any]) -> None:
+    def __init__(self, net: Net, inside: Namespace, *proxies: dict[str, Any], state_dir: Path | None = None) -> None:
         self._inside = inside
         self.tap = Tap(net, inside)
         self._pipe, theirs = multiprocessing.Pipe()
-        self._pid = inside._fork(lambda: _run(theirs))
+        self._pid = inside._fork(lambda: _run(theirs, state_dir))
         theirs.close()
         self.is_running = True
         if proxies:
@@ -58,6 +60,10 @@ class LiveProxy:
     def replace(self, *proxies: dict[str, Any]) -> None:
         """Make this the configuration.  Raises Refused."""
         self._ask("replace", device(*proxies))
+
+    def configure(self, plain: dict[str, Any]) -> None:
+        """Make this the whole configuration, with what is beside the engines (needs a state directory).  Raises Refused."""
+        self._ask("replace", from_plain(DeviceConfig, plain))
 
     def state(self) -> DeviceState:
         return self._ask("state")
@@ -108,7 +114,7 @@ class LiveProxy:
         self.is_running = False
 
 
-def _run(pipe: Connection) -> None:
+def _run(pipe: Connection, state_dir: Path | None) -> None:
     """In the child: what the test has open is not ours, a membership would outlive its application."""
     keep = pipe.fileno()
     os.closerange(3, keep)
@@ -119,7 +125,8 @@ def _run(pipe: Connection) -> None:
     notes: list[Note] = []
     errors: list[str] = []
     loop.set_exception_handler(lambda _, context: errors.append(f"{context.get('message')}: {context.get('exception')!r}"))
-    runner = Runner(SystemKernel(), loop=loop, log=notes.append)
+    surroundings = Surroundings(loop=loop, log=notes.append, state_dir=state_dir, look_every_s=0.3) if state_dir is not None else None
+    runner = Runner(SystemKernel(), loop=loop, log=notes.append, surroundings=surroundings)
 
     def asked() -> None:
         try:

@@ -126,7 +126,6 @@ class _Instance:
         self._refusal = next((one for one in failed if _is_final(one)), None)
         return failed
 
-
     def _note(self, note: Note) -> None:
         """With the instance, and the event that led to it unless the engine knows better."""
         self._log(Note(note.level, note.event, {"instance": self.key[0], **note.fields, "cause": note.fields.get("cause") or self._cause.text()}))

@@ -1,15 +1,13 @@
-"""The agent as one file: what a device needs of this package, and pyroute2, in an executable zip archive.
+"""The agent as one file: what a device needs of this package in an executable zip archive.
 
     python -m igmpconf.apply.bundle igmpconf-agent.pyz
 
-A device needs Python 3.11 and nothing else.  pyroute2 is taken from the Python that builds, so that what was tested
-is what is shipped, and building needs no network.
+A device needs Python 3.11 and nothing else, and building needs no network.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import shutil
 import sys
 import tempfile
@@ -47,10 +45,6 @@ def build(target: Path) -> None:
             shutil.copy(_PACKAGE / module, ours / module)
         for name in NOT_ON_DEVICE:
             (ours / name).unlink(missing_ok=True)
-        for file in importlib.metadata.files("pyroute2") or ():
-            if file.parts[0] in ("pyroute2", "pr2modules") and file.suffix != ".pyc":
-                (root / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file.locate(), root / file)
         (root / "__main__.py").write_text(_MAIN, encoding="ascii")
         zipapp.create_archive(root, target, interpreter="/usr/bin/env python3", compressed=True)
 

@@ -1,4 +1,7 @@
-"""Turns an engine's effects into kernel truth, in order, and hands back those the kernel refused.
+"""Turns an engine's effects into kernel truth and hands back those the kernel refused.
+
+Of one batch, forwarding comes before messages and messages before log lines: a listener waits for the entry, nobody
+waits for the line.  A vif that goes is the last to be touched, so that what is sent or cleared still finds it.
 
 The engine speaks of interfaces; the kernel's entries speak of vif numbers.  The performer keeps the wanted entries as
 the engine stated them and translates: an entry whose oif has no vif yet is made without it and completed when the vif
@@ -20,6 +23,8 @@ from igmpconf.linux.kernel import MAX_VIFS, NOT_AN_OIF, MulticastTable, RouteEnt
 
 # What is already gone needs no clearing: the kernel removes a vif with its interface.
 _GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENODEV})
+
+_RANK: dict[type[Effect], int] = {SetVif: 0, SetRoute: 1, ClearRoute: 1, SendPacket: 2, ClearVif: 3, Note: 4}
 
 _Key = tuple[bytes | None, bytes | None]
 
@@ -44,9 +49,9 @@ class Performer:
         self._made: set[_Key] = {(entry.source, entry.group) for entry in self.found}
 
     def perform(self, effects: Iterable[Effect], *, ends: Callable[[EffectFailed], bool] | None = None) -> list[EffectFailed]:
-        """Perform in order; a refusal stops those that follow only if it `ends` the batch."""
+        """Perform by rank, and in order within it; a refusal stops those that follow only if it `ends` the batch."""
         failed: list[EffectFailed] = []
-        for effect in effects:
+        for effect in sorted(effects, key=_rank):
             try:
                 self._perform_one(effect)
             except OSError as error:
@@ -154,6 +159,10 @@ class Performer:
     def interfaces(self) -> Sequence[IfIndex]:
         """Those that have a vif."""
         return tuple(self._vifs)
+
+
+def _rank(effect: Effect) -> int:
+    return _RANK[type(effect)]
 
 
 _NO_OIFS = bytes((NOT_AN_OIF,)) * MAX_VIFS

@@ -249,7 +249,6 @@ class Datastore:
 
     def _commit(self, event: CommitAsked) -> list[Effect]:
         if self._is_repeated(event):
-            self._candidate = None
             return [Note("info", "commit-repeated", (("plan", event.plan or ""),)), Reply(event.token)]
         error = self._refusal_to_commit(event)
         if error is not None:
@@ -278,8 +277,11 @@ class Datastore:
         return [WriteJournal(self._announced() if step == "announce" else self._settled())]
 
     def _is_repeated(self, event: CommitAsked) -> bool:
-        """The reply to the last commit got lost and the same plan is committed again (contract 4.5)."""
-        if event.plan is None or self._deadline is not None or not self._history:
+        """The reply to the last commit got lost and the same plan is committed again.
+
+        Whoever repeats a plan repeats its edits, so candidate is running; other edits under an old name are a commit.
+        """
+        if event.plan is None or self._deadline is not None or not self._history or self._candidate is not None:
             return False
         last = self._history[-1]
         return last.plan == event.plan and last.event in {"commit", "confirm"} and last.config == self._running

@@ -526,14 +526,20 @@ def test_a_session_that_ends_during_its_confirmed_commit_is_reverted(device):
 def test_the_same_plan_again_is_answered_without_action(device):
     device.edit(config(11))
     device.commit(plan="p1")
-    device.edit(config(12))
+    device.edit(config(11))
     device.effects.clear()
     assert device.commit(plan="p1") == "ok"
     assert device.effects == ["Reply"]
     assert device.store.running == config(11) == device.store.candidate
+    assert device.events == ["commit"]
+
+
+def test_other_edits_under_the_name_of_the_last_plan_are_not_thrown_away(device):
+    device.edit(config(11))
+    device.commit(plan="p1")
     device.edit(config(12))
-    assert device.commit(plan="p2") == "ok"
-    assert device.store.running == config(12)
+    assert device.commit(plan="p1") == "ok"
+    assert device.is_settled_on(config(12))
 
 
 def test_a_confirmation_whose_reply_was_lost_can_be_repeated_with_its_plan(device):

@@ -31,6 +31,7 @@ _VERBS = {
     "rollback": ("history", "rollback"),
     "show": ("show", "show"),
     "logs": ("logs", "logs"),
+    "import": ("import_", "import_"),
     "replay": ("replay", "replay"),
     "agent": ("agent", "agent"),
     "schema": ("schema", "schema"),

@@ -7,6 +7,7 @@ what passes on the cable, not what a kernel host lets through to its application
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import ipaddress
 import socket
@@ -239,6 +240,10 @@ class Tap:
                 data, ancillary, _, (ifname, _, kind, *_) = self._socket.recvmsg(65_536, 64)
             except BlockingIOError:
                 return
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:  # said once by an interface that is down; it comes back with it
+                    raise
+                continue
             seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
             frame = (seconds + nanoseconds / 1e9, ifname, kind == _PACKET_OUTGOING, data)
             self.frames.append(frame)

@@ -71,9 +71,9 @@ def test_a_link_that_went_down_and_came_up(site, group, head, end):
     inside.run(f"ip link set {ifname} down")
     wait_until(lambda: not proxy.interface("wan", family).up, "the upstream is seen down")
     assert memberships(proxy) == before
+    upstream = site.tap(site.head)
     inside.run(f"ip link set {ifname} up")
     _readdress(inside, ifname, 1 if end == "router" else 2)
-    upstream = site.tap(site.head)
     start = time.monotonic()
     flows(site.source(head), group, segment)
     assert time.monotonic() - start < BACK_WITHIN_S

@@ -12,12 +12,13 @@ TEST_NEEDS := $(DEMO_NEEDS) sshd:openssh-server ssh:openssh-client
 BENCH_NEEDS := $(TEST_NEEDS) igmpproxy:igmpproxy
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup demo test check format bench fuzz agent clean
+.PHONY: help setup demo test test-vm check format bench fuzz agent clean
 .SILENT:
 
 help:
 	echo "make demo    the main job in a lab of network namespaces, under a minute"
 	echo "make test    every test            (make test ARGS='-k querier')"
+	echo "make test-vm tests that need 802.1Q, on a kernel that is booted for them (user-mode-linux), a minute"
 	echo "make check   format, lint, types, architecture: what CI runs before the tests"
 	echo "make bench   measured against Debian's igmpproxy"
 	echo "make fuzz    let a coverage-guided fuzzer loose on decoders and engine (make fuzz SECONDS_EACH=600)"
@@ -32,7 +33,11 @@ demo: setup
 
 test: setup
 	./.ci/packages $(TEST_NEEDS)
-	$(BIN)/pytest -q $(ARGS)
+	$(BIN)/pytest -q --ignore=tests/vm $(ARGS)
+
+test-vm: setup
+	./.ci/packages ip:iproute2 linux.uml:user-mode-linux modprobe:kmod
+	$(BIN)/pytest -q -rs tests/vm
 
 check: setup
 	$(BIN)/ruff format --quiet --check .

@@ -54,8 +54,12 @@ def plan(
     return CHANGES if detailed_exitcode and not made.is_empty else 0
 
 
-def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig]) -> Plan:
-    """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked."""
+def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviating: set[str] | None = None) -> Plan:
+    """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked.
+
+    `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured.
+    """
+    deviating = set() if deviating is None else deviating
     by_name = {device.name: config for device, config in zip(devices, wanted, strict=True)}
 
     def one(device: Device) -> DevicePlan:
@@ -63,6 +67,10 @@ def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig]) -> Plan
             state = device_state(client)
             if state.agent is not None and (pending := state.agent.pending_persist_id) is not None:
                 talk(f"warning: {device.name}: a commit waits for its confirmation: igmpconf confirm {pending}, or cancel {pending}")
+            for row in state.deviations:
+                talk(f"{device.name}: changed by hand, or not to be had: {row.kind} {row.name}: expected {row.expected}, found {row.found}")
+            if state.deviations:
+                deviating.add(device.name)
             return planned(device.name, running_config(client), by_name[device.name], state)
 
     answers = for_each(devices, one)
@@ -97,10 +105,11 @@ def drift(files: tuple[Path, ...], device: str | None, limit: str | None, invent
 
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
-    made = make_plan(devices, [one.config for one in wanted])
+    deviating: set[str] = set()
+    made = make_plan(devices, [one.config for one in wanted], deviating)
     click.echo(shown(made, form, written_by(devices, wanted)), nl=False)
     drifted = [one for one in devices if any(p.device == one.name and p.changes for p in made.devices)]
     for one in drifted:
         for line in last_commits(one, 3):
             talk(line)
-    return CHANGES if drifted else 0
+    return CHANGES if drifted or deviating else 0

@@ -34,6 +34,7 @@ from igmpconf.linux.vlan import Link, LinkTable, VlanLinks, steps
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.state import DeviationRow
 
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _LOOK_EVERY_S = 10.0
 _LOOK_SOON_S = 0.02  # a burst of announcements is one reason to look
 _NFNLGRP_NFTABLES = 7  # linux/netfilter/nfnetlink.h
@@ -167,7 +168,13 @@ class Surroundings:
                 todo[name] = value
         self._own(settings=owned)
         for name, value in todo.items():
-            self._settings.write(name, value)
+            try:
+                self._settings.write(name, value)
+            except KernelError as error:
+                if error.errno not in _READ_ONLY:
+                    raise
+                self._tell(error)  # as in most containers: many streams do without, so it is told and shown, not refused
+                continue
             self._log(Note("info", "setting/changed", {"setting": name, "value": value, "was": owned[name].was}))
 
     def _wanted_settings(self, config: DeviceConfig, links: Mapping[str, Link]) -> dict[str, int]:
@@ -261,8 +268,9 @@ class Surroundings:
         except KernelError as error:
             self._tell(error)
             return
+        still = {(row.kind, row.name) for row in self.deviations()}  # waited for, or not to be had
         for row in wrong:
-            if not (row.found or "").startswith(("absent:", "down:")):  # waited for, not put right
+            if (row.kind, row.name) not in still:
                 self._log(Note("warning", "surroundings/put-right", {"kind": row.kind, "name": row.name, "expected": row.expected, "found": row.found}))
 
     def _tell(self, error: KernelError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 
 import pytest
@@ -22,14 +23,14 @@ RP = "net.ipv4.conf.ether1.rp_filter"
 
 
 class Settings(dict):
-    refuses = False
+    refuses = 0
 
     def read(self, name):
         return self.get(name)
 
     def write(self, name, value):
         if self.refuses:
-            raise KernelError("set", 30, "read-only")
+            raise KernelError("set", self.refuses, "cannot be written")
         self[name] = value
 
 
@@ -88,10 +89,10 @@ def test_at_the_start_what_is_missing_is_told_and_the_rest_is_made(world):
 
 def test_what_was_changed_is_on_the_disk_before_it_is_changed(world):
     world.replace({})
-    world.settings.refuses = True
-    with pytest.raises(KernelError, match="read-only"):
+    world.settings.refuses = errno.EIO
+    with pytest.raises(KernelError, match="cannot be written"):
         world.surroundings.prepare(from_plain(DeviceConfig, UPSTREAM))
-    world.settings.refuses = False
+    world.settings.refuses = 0
     world.surroundings.prepare(from_plain(DeviceConfig, UPSTREAM))
     assert json.loads((world.state_dir / FILE).read_text())["settings"] == {RP: {"given": 0, "ifindex": 1, "was": 1}}
 
@@ -146,3 +147,18 @@ def test_an_interface_that_was_made_anew_is_not_given_the_old_ones_value(world):
     assert world.settings[RP] == 0
     assert OwnedFile(world.state_dir).now.settings == {}
     assert Setting(was=1, given=0, ifindex=1) != Setting(was=1, given=0, ifindex=77)
+
+
+def test_settings_that_a_container_may_not_write_are_shown_and_refuse_nothing(world):
+    world.replace({})
+    world.settings.refuses = errno.EROFS
+    world.replace(UPSTREAM)
+    assert [(row.name, row.expected, row.found) for row in world.surroundings.deviations()] == [(RP, "0", "1")]
+    world.surroundings._look()
+    assert [note.event for note in world.notes] == ["surroundings/refused"]  # once
+    world.settings.refuses = 0
+    world.surroundings._look()
+    assert world.settings[RP] == 0
+    assert [note.event for note in world.notes][1:] == ["setting/changed", "surroundings/put-right"]
+    world.replace({})
+    assert world.settings[RP] == 1

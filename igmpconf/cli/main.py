@@ -30,6 +30,7 @@ _VERBS = {
     "history": ("history", "history"),
     "rollback": ("history", "rollback"),
     "show": ("show", "show"),
+    "sniff": ("sniff", "sniff"),
     "logs": ("logs", "logs"),
     "import": ("import_", "import_"),
     "replay": ("replay", "replay"),

@@ -1,4 +1,4 @@
-"""What our own operations answer with: lines of the log.
+"""What our own operations answer with: lines of the log, captured packets.
 
 Described like the state (`state.py`), so that YANG and XML come from here too.  These are operations and no part of
 the state because they are read in pieces.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from igmpconf.model.leaf import Enum, Integer, Text, keyed_list, leaf
+from igmpconf.model.leaf import Bool, Enum, Integer, Text, keyed_list, leaf
 
 _COUNT = Integer(0, 2**64 - 1)
 _LINE = Text(r"[^\x00-\x1f]{0,1000}", "text", yang_pattern="")
@@ -43,3 +43,23 @@ class LogPage:
     last: int = leaf(_COUNT, "number of the newest line there is", required=True)
     lost: int | None = leaf(_COUNT, "lines after the one asked for that the ring no longer holds")
     lines: tuple[LogRow, ...] = keyed_list(LogRow, "the lines", key=("number",), name="line")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedPacket:
+    """One packet that passed on an interface."""
+
+    number: int = leaf(_COUNT, "counts from 1 since the capture began", required=True)
+    time_us: int = leaf(_COUNT, "when it was read, microseconds since 1970", required=True)
+    outgoing: bool = leaf(Bool(), "sent by this device", required=True)
+    frame: str = leaf(Text(r"([0-9a-f]{2}){16,2048}", "octets in hexadecimal", yang_pattern=""), "Linux cooked header and IP packet", required=True)
+    length: int = leaf(_COUNT, "octets of the packet before it was cut", required=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturePage:
+    """What was captured since the last reading."""
+
+    id: str = leaf(_LINE, "name of the capture, for the next reading", required=True)
+    lost: int = leaf(_COUNT, "packets since the last reading that came faster than they may be kept", required=True)
+    packets: tuple[CapturedPacket, ...] = keyed_list(CapturedPacket, "the packets, oldest first", key=("number",), name="packet")

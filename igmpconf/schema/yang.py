@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from igmpconf.model.answers import MOST_LINES, LogPage
+from igmpconf.model.answers import MOST_LINES, CapturePage, LogPage
 from igmpconf.model.config import DeviceConfig, FirewallRule, ProxyConfig, StaticRoute, VlanConfig
 from igmpconf.model.leaf import (
     Bool,
@@ -113,9 +113,26 @@ def module_text() -> str:
         with out.block("output"):
             for n in nodes(LogPage):
                 _node(out, n, is_config=False)
+    for name, parameter, is_answered, description in _CAPTURES:
+        out.line("")
+        with out.block(f"rpc {name}"):
+            out.text("description", description)
+            with out.block("input"), out.block(f"leaf {parameter}"):
+                out.line("type string;")
+                out.line("mandatory true;")
+                out.text("description", "The interface to listen on." if parameter == "interface" else "The capture, as begin-capture named it.")
+            if is_answered:
+                with out.block("output"):
+                    for n in nodes(CapturePage):
+                        _node(out, n, is_config=False)
     return out.close()
 
 
+_CAPTURES = (
+    ("begin-capture", "interface", True, "Keep the IGMP and MLD messages that pass on an interface, in both directions, until they are read."),
+    ("read-capture", "id", True, "What was captured since the last reading; a capture that nobody reads for ten seconds ends."),
+    ("end-capture", "id", False, "End a capture."),
+)
 _COMMIT_LEAVES = (
     (
         "plan",

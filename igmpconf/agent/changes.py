@@ -8,11 +8,15 @@ The controller's plan is richer (impact, grouping); this one needs nothing but t
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.leaf import entry_key, nodes
+from igmpconf.model.leaf import Node, entry_key, node, nodes
 from igmpconf.model.path import Path, Step, path_text
+from igmpconf.schema.errors import quoted, xpath_step
 
 
 def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
@@ -49,3 +53,68 @@ def _leaves(model: Any, place: Path = ()) -> list[tuple[Path, str]]:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One difference: `target` is an instance-identifier with prefix `ic:` (RFC 7950 9.13)."""
+
+    target: str
+    operation: Literal["create", "delete", "replace", "merge"]
+
+
+MOST_EDITS = 200  # ours: a notification with ten thousand would be no summary
+
+
+def edits(before: DeviceConfig, after: DeviceConfig) -> list[Edit]:
+    """The differences, whole entries and containers where they came or went; the top-level nodes when there are too many."""
+    found = list(itertools.islice(_edits(type(before), before, after, ""), MOST_EDITS + 1))
+    if len(found) <= MOST_EDITS:
+        return found
+    return [Edit(xpath_step(n.name), "merge") for n in nodes(DeviceConfig) if getattr(before, n.attr) != getattr(after, n.attr) and n.kind != "list"] + [
+        Edit(_entry_path(n, entry, ""), "merge")
+        for n in nodes(DeviceConfig)
+        if n.kind == "list"
+        for entry in itertools.islice(_changed(getattr(before, n.attr), getattr(after, n.attr)), MOST_EDITS)
+    ]
+
+
+def _changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> Iterator[Any]:
+    former = set(before)
+    return (entry for entry in after if entry not in former)
+
+
+def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
+    for n in nodes(cls):
+        old, new = getattr(before, n.attr), getattr(after, n.attr)
+        if old == new:
+            continue
+        here = path + xpath_step(n.name)
+        if n.kind == "list":
+            old_by_key, new_by_key = ({entry_key(n, entry): entry for entry in side} for side in (old, new))
+            for key, entry in new_by_key.items():
+                former = old_by_key.get(key)
+                if former is None:
+                    yield Edit(_entry_path(n, entry, path), "create")
+                elif former != entry:
+                    yield from _edits(n.cls, former, entry, _entry_path(n, entry, path))
+            yield from (Edit(_entry_path(n, entry, path), "delete") for key, entry in old_by_key.items() if key not in new_by_key)
+        elif n.kind == "leaf-list":
+            assert n.type is not None
+            for side, other, operation in ((new, old, "create"), (old, new, "delete")):
+                texts = [n.type.text(one) for one in side if one not in other]
+                yield from (Edit(f"{here}[.={quoted(text)}]", "create" if operation == "create" else "delete") for text in texts)
+        elif n.kind == "container" and old is not None and new is not None:
+            yield from _edits(n.cls, old, new, here)
+        else:
+            yield Edit(here, "create" if old is None else "delete" if new is None else "replace")
+
+
+def _entry_path(n: Node, entry: Any, path: str) -> str:
+    keys = []
+    for name, value in zip(n.key, entry_key(n, entry), strict=True):
+        leaf = node(n.cls, name)
+        assert leaf is not None
+        assert leaf.type is not None
+        keys.append((name, leaf.type.text(value)))
+    return path + xpath_step(n.name, tuple(keys))

@@ -45,6 +45,7 @@ from igmpconf.agent.events import (
     ReplaceEngineConfig,
     Reply,
     SessionEnded,
+    Settled,
     Started,
     Target,
     TimePassed,
@@ -75,6 +76,8 @@ class _Transaction:
     record: CommitRecord | None
     pending: _Deadline | None  # what is pending once it has succeeded
     token: int | None = None
+    session: SessionId | None = None
+    user: str | None = None
     error: RpcError | None = None
 
 
@@ -87,6 +90,8 @@ class _Deadline:
     owner: SessionId | None  # None: its session is gone and a token keeps it
     until_ms: int | None = None
     plan: str | None = None
+    user: str | None = None
+    session: SessionId | None = None  # who asked for it, also when it is gone
 
 
 class Datastore:
@@ -267,13 +272,17 @@ class Datastore:
                 timeout_s=event.confirm_timeout_s,
                 owner=event.session,
                 plan=event.plan,
+                user=event.user,
+                session=event.session,
             )
         kind = "confirmed" if event.is_confirmed else "confirm" if self._deadline is not None else "commit"
         plan = event.plan or (self._deadline.plan if self._deadline is not None else None)
         record = self._record(kind, wanted, user=event.user, plan=plan, comment=event.comment)
         # Without a change nothing has to be undone: the one write is the whole transaction.
         step: Step = "settle" if is_in_force else "announce"
-        self._doing = _Transaction(step=step, event=kind, config=wanted, record=record, pending=pending, token=event.token)
+        self._doing = _Transaction(
+            step=step, event=kind, config=wanted, record=record, pending=pending, token=event.token, session=event.session, user=event.user
+        )
         return [WriteJournal(self._announced() if step == "announce" else self._settled())]
 
     def _is_repeated(self, event: CommitAsked) -> bool:
@@ -316,16 +325,25 @@ class Datastore:
         elif event.persist_id is None and self._deadline.owner != event.session:
             error = RpcError("protocol", "operation-failed", message=f"only session {self._deadline.owner} may cancel its confirmed commit")
         else:
-            return self._roll_back("rollback-cancel", token=event.token, user=event.user)
+            return self._roll_back("rollback-cancel", token=event.token, user=event.user, session=event.session)
         return [Reply(event.token, error)]
 
-    def _roll_back(self, stop: Stop, *, token: int | None = None, user: str | None = None) -> list[Effect]:
+    def _roll_back(self, stop: Stop, *, token: int | None = None, user: str | None = None, session: SessionId | None = None) -> list[Effect]:
         assert self._deadline is not None
         self._retry_at_ms = None
         wanted = self._deadline.commit.rollback
         record = self._record(stop, wanted, user=user, plan=self._deadline.plan, comment=None)
         changes = wanted != self._running
-        self._doing = _Transaction(step="replace" if changes else "settle", event=stop, config=wanted, record=record, pending=None, token=token)
+        self._doing = _Transaction(
+            step="replace" if changes else "settle",
+            event=stop,
+            config=wanted,
+            record=record,
+            pending=None,
+            token=token,
+            session=session if session is not None else self._deadline.session,
+            user=user if user is not None else self._deadline.user,
+        )
         return [ReplaceEngineConfig(wanted) if changes else WriteJournal(self._settled())]
 
     # the steps of a transaction
@@ -418,13 +436,25 @@ class Datastore:
                 self._candidate = None
         else:
             self._candidate = None
+        told: list[Effect] = []
         if doing.event != "start":
             pending = doing.pending
+            told.append(
+                Settled(
+                    event=doing.event,
+                    before=before,
+                    after=self._running,
+                    session=doing.session,
+                    user=doing.user,
+                    timeout_s=pending.timeout_s if pending is not None else None,
+                    was_pending=self._deadline is not None,
+                )
+            )
             self._deadline = dataclasses.replace(pending, until_ms=now_ms + pending.timeout_s * 1000) if pending is not None else None
         self._doing = None
         fields = (("user", doing.record.user or "-"), ("number", str(doing.record.number))) if doing.record is not None else ()
         note = Note("warning" if doing.event.startswith("rollback") else "info", doing.event, fields)
-        return [note, *([Reply(doing.token)] if doing.token is not None else [])]
+        return [note, *told, *([Reply(doing.token)] if doing.token is not None else [])]
 
     def _finish_failed(self) -> list[Effect]:
         doing = self._doing

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 from xml.etree.ElementTree import Element
 
-from igmpconf.agent import monitoring
+from igmpconf.agent import announcements, monitoring
 from igmpconf.agent.access import User
 from igmpconf.agent.complaints import data_error, semantic_errors
 from igmpconf.agent.datastore import OVERTAKEN
@@ -53,6 +53,8 @@ from igmpconf.agent.parameters import (
 from igmpconf.agent.ports import EnginePort
 from igmpconf.agent.sessions import Sessions
 from igmpconf.agent.store import Store
+from igmpconf.agent.stream import EventStream
+from igmpconf.agent.subscription import CREATE, subscription
 from igmpconf.ids import SessionId
 from igmpconf.model.canon import digest
 from igmpconf.model.config import DeviceConfig
@@ -71,6 +73,7 @@ from igmpconf.netconf.messages import (
     ok,
     text_of,
 )
+from igmpconf.netconf.notification import CAPABILITIES as NOTIFICATION_CAPABILITIES
 from igmpconf.schema.edit import DefaultOperation, edited
 from igmpconf.schema.semantic import check
 from igmpconf.schema.xml import DataError, config_to_xml, state_to_xml, xml_to_config
@@ -92,7 +95,9 @@ def capabilities() -> tuple[str, ...]:
         f"{_STANDARD}:validate:1.1",
         f"{_STANDARD}:rollback-on-error:1.0",
         f"{_STANDARD}:with-defaults:1.0?basic-mode=explicit&also-supported={','.join(DEFAULTS_MODES[1:])}",
+        *NOTIFICATION_CAPABILITIES,
         monitoring.CAPABILITY,
+        announcements.CAPABILITY,
         *(module.capability for module in modules()),
     )
 
@@ -112,7 +117,8 @@ Handler = Callable[[_Call], Awaitable[list[Element]]]
 class Dispatcher:
     """`answer` is the whole of it."""
 
-    def __init__(self, store: Store, engine: EnginePort, sessions: Sessions, observation: Observation) -> None:
+    def __init__(self, store: Store, engine: EnginePort, sessions: Sessions, observation: Observation, stream: EventStream) -> None:
+        self._stream = stream
         self._store = store
         self._engine = engine
         self._sessions = sessions
@@ -125,6 +131,7 @@ class Dispatcher:
             f"{{{BASE}}}validate": self._validate,
             f"{{{monitoring.NAMESPACE}}}get-schema": self._get_schema,
             f"{{{OURS}}}get-commit": self._get_commit,
+            CREATE: self._create_subscription,
         }
         writes: dict[str, Handler] = {
             f"{{{BASE}}}edit-config": self._edit_config,
@@ -170,6 +177,8 @@ class Dispatcher:
         running = self._store.machine.running
         state = pruned(self._state(), wanted) if may_select(wanted, "state") else None
         extra = [self._netconf_state()] if may_select(wanted, "netconf-state") else []
+        if may_select(wanted, "netconf"):
+            extra.append(self._stream.listed())
 
         def content() -> list[Element]:
             found = [*config_to_xml(running, mode), *([state_to_xml(state)] if state is not None else []), *extra]
@@ -215,6 +224,13 @@ class Dispatcher:
         answer = Element(f"{{{OURS}}}config")
         answer.extend(config_to_xml(found[0].config, with_defaults="explicit"))
         return [answer]
+
+    async def _create_subscription(self, call: _Call) -> list[Element]:
+        wanted = subscription(call.operation, self._stream.now())
+        asking = self._sessions.find(call.session)
+        if asking is not None:  # else it ended while its last question was worked on
+            asking.subscribe(wanted)
+        return ok()
 
     def _state(self) -> DeviceState:
         machine = self._store.machine
@@ -387,7 +403,7 @@ class Dispatcher:
         found = self._sessions.find(int(number))
         if found is None:
             raise invalid_value(f"there is no session {number}")
-        found.kill(f"killed by session {call.session} of {call.user.name}")
+        found.kill(f"killed by session {call.session} of {call.user.name}", call.session)
         return ok()
 
     def _only_target(self, call: _Call) -> Target:

@@ -138,4 +138,17 @@ class Note:
     fields: tuple[tuple[str, str], ...] = ()
 
 
-Effect = WriteJournal | ReplaceEngineConfig | Reply | Note
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A commit or a rollback is done: what those who watch are told."""
+
+    event: str  # commit, confirmed, confirm, rollback-timeout, rollback-cancel, rollback-session
+    before: DeviceConfig
+    after: DeviceConfig
+    session: SessionId | None
+    user: str | None
+    timeout_s: int | None  # of a confirmed commit
+    was_pending: bool  # a confirmed commit waited before
+
+
+Effect = WriteJournal | ReplaceEngineConfig | Reply | Note | Settled

@@ -50,7 +50,7 @@ def netconf_state(capabilities: Iterable[str], locks: Mapping[Target, tuple[Sess
         _sub(row, "in-rpcs", str(counters.in_rpcs))
         _sub(row, "in-bad-rpcs", str(counters.in_bad_rpcs))
         _sub(row, "out-rpc-errors", str(counters.out_rpc_errors))
-        _sub(row, "out-notifications", "0")
+        _sub(row, "out-notifications", str(counters.out_notifications))
     return root
 
 

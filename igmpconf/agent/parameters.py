@@ -27,12 +27,13 @@ from igmpconf.netconf.messages import (
     text_of,
     unknown_element,
 )
+from igmpconf.netconf.notification import NOTIFICATION
 from igmpconf.schema.xml import WithDefaults
 
 WITH_DEFAULTS = "urn:ietf:params:xml:ns:yang:ietf-netconf-with-defaults"
 DEFAULTS_MODES: tuple[WithDefaults, ...] = get_args(WithDefaults)
 MAX_CONFIRM_TIMEOUT_S = 2**32 - 1
-_KNOWN_NAMESPACES = {"", BASE, OURS, OUR_NETCONF, monitoring.NAMESPACE, WITH_DEFAULTS}
+_KNOWN_NAMESPACES = {"", BASE, OURS, OUR_NETCONF, monitoring.NAMESPACE, WITH_DEFAULTS, NOTIFICATION}
 W = TypeVar("W", bound=str)
 
 _REMARK = re.compile(r"[^\x00-\x1f]{0,255}")

@@ -15,21 +15,28 @@ import socket
 import stat
 from pathlib import Path
 from typing import assert_never
+from xml.etree.ElementTree import Element
 
 from igmpconf.agent.access import User, user_of_socket, writers_gid
+from igmpconf.agent.announcements import session_ended, session_started
 from igmpconf.agent.dispatch import Dispatcher, capabilities, now_text
 from igmpconf.agent.sessions import Live, Sessions
 from igmpconf.agent.store import Store
+from igmpconf.agent.stream import EventStream
 from igmpconf.errors import IgmpconfError
+from igmpconf.ids import SessionId
+from igmpconf.model.notices import NotificationsLost
 from igmpconf.netconf import messages
 from igmpconf.netconf.framing import MAX_MESSAGE_BYTES
 from igmpconf.netconf.messages import Rpc, RpcError, RpcRefused
+from igmpconf.netconf.notification import NOTIFICATION_COMPLETE, REPLAY_COMPLETE, Subscription, is_wanted, notification
 from igmpconf.netconf.session import (
     BytesReceived,
     Close,
     DeliverRpc,
     Event,
     Killed,
+    Notified,
     Opened,
     RpcAnswered,
     SendBytes,
@@ -37,11 +44,13 @@ from igmpconf.netconf.session import (
     StreamEnded,
     TimePassed,
 )
+from igmpconf.schema.xml import notice_to_xml
 
 SOCKET_MODE = 0o660
 SEND_TIMEOUT_S = 60.0  # ours: a client that takes no octet for so long is gone
 _READ_BYTES = 64 * 1024
 _BACKLOG = 64
+_NOTIFICATIONS_AT_ONCE = 16  # ours: then the loop gets a turn
 
 _log = logging.getLogger("igmpconf.agent.session")
 
@@ -98,10 +107,11 @@ def _remove_dead(path: Path) -> None:
 class Server:
     """Every session of the agent."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, sessions: Sessions, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(self, store: Store, dispatcher: Dispatcher, sessions: Sessions, stream: EventStream, *, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self.store = store
         self.dispatcher = dispatcher
         self.sessions = sessions
+        self.stream = stream
         self._max_message_bytes = max_message_bytes
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
@@ -119,7 +129,8 @@ class Server:
             return
         session = Session(self.sessions.new_id(), capabilities(), max_message_bytes=self._max_message_bytes)
         one = _Connection(self, session, user, connection)
-        self.sessions.add(Live(session=session, user=user, login_time=now_text(), kill=one.kill))
+        self.sessions.add(Live(session=session, user=user, login_time=now_text(), kill=one.kill, subscribe=one.subscribe))
+        self.stream.publish(session_started(session.session_id, user))
         task = asyncio.get_running_loop().create_task(one.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -131,7 +142,7 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._accepting
         for live in self.sessions:
-            live.kill("the agent stops")
+            live.kill("the agent stops", None)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
         for task in self._tasks:
@@ -161,6 +172,7 @@ class _Connection:
         self._store = server.store
         self._dispatcher = server.dispatcher
         self._sessions = server.sessions
+        self._stream = server.stream
         self._session = session
         self._user = user
         self._connection = connection
@@ -173,6 +185,8 @@ class _Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ending: Close | None = None
+        self._wanted: Subscription | None = None  # what the rpc in work subscribed to
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """From the hello to the closed socket; never raises."""
@@ -183,13 +197,19 @@ class _Connection:
         try:
             await self._write()
         except (OSError, TimeoutError) as error:
-            self._take(Killed(f"sending: {error or 'the client does not read'}"))
+            self._take(Killed(f"sending: {error or 'the client does not read'}", how="dropped"))
         finally:
             await self._end()
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, by: SessionId | None) -> None:
         """End the session now; the socket follows at the next turn of the loop."""
-        self._take(Killed(reason))
+        self._take(Killed(reason, by))
+
+    def subscribe(self, wanted: Subscription) -> None:
+        """Send notifications from the answer on.  Raises RpcRefused while there is another subscription."""
+        if self._telling is not None and not self._telling.done():
+            raise RpcRefused(RpcError("application", "operation-failed", message="this session has a subscription already"))
+        self._wanted = wanted
 
     def _take(self, event: Event) -> None:
         for effect in self._session.handle(event, self._store.now_ms()):
@@ -217,6 +237,7 @@ class _Connection:
         """Locks and unconfirmed commits go at once, whatever the socket still does."""
         if self._sessions.remove(self._session.session_id):
             self._store.session_ended(self._session.session_id)
+            self._stream.publish(session_ended(self._session.session_id, self._user, self._ending))
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -235,7 +256,7 @@ class _Connection:
                 if not data:
                     return
         except OSError as error:
-            self._take(Killed(f"receiving: {error}"))
+            self._take(Killed(f"receiving: {error}", how="dropped"))
         except Exception:  # noqa: BLE001 - as in _answer
             _log.exception("session-crashed id=%s", self._session.session_id)
             self._take(Killed("a defect; the lines above have the details"))
@@ -276,7 +297,51 @@ class _Connection:
         is_large = bool(content) and content[0].tag == f"{{{messages.BASE}}}data"
         answer = await asyncio.to_thread(messages.reply, rpc, content) if is_large else messages.reply(rpc, content)
         await self._out_short.wait()  # the next rpc is not begun while the answers to the last ones are not taken
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and not self._session.is_closed:
+            # Made before the answer is handed over: with it, the next rpc begins.
+            self._telling = self._loop.create_task(self._tell(wanted))
         self._take(RpcAnswered(answer, is_error))
+
+    async def _tell(self, wanted: Subscription) -> None:
+        try:
+            await self._tell_all(wanted)
+        except Exception:  # noqa: BLE001 - as in _answer
+            _log.exception("session-crashed id=%s", self._session.session_id)
+            self._take(Killed("a defect; the lines above have the details"))
+
+    async def _tell_all(self, wanted: Subscription) -> None:
+        """What happens, as the client takes it: replay, then what comes, until the stop time."""
+        position = self._stream.start_of(wanted)
+        replayed = self._stream.last if wanted.start is not None else None
+        while not self._session.is_closed:
+            changed = self._stream.changed
+            if replayed is not None and position >= replayed:
+                replayed = None
+                await self._notify(notification(self._stream.now(), Element(REPLAY_COMPLETE)))
+            missed, events = self._stream.after(position, _NOTIFICATIONS_AT_ONCE)
+            if missed:
+                position += missed
+                await self._notify(notification(self._stream.now(), notice_to_xml(NotificationsLost(count=missed))))
+            for one in events:
+                position = one.number
+                if (wanted.stop is None or one.time <= wanted.stop) and is_wanted(one.event, wanted.filter):
+                    await self._notify(one.message)
+                if position == replayed:
+                    break
+            if events or replayed is not None:
+                await asyncio.sleep(0)
+                continue
+            left_s = (wanted.stop - self._stream.now()).total_seconds() if wanted.stop is not None else None
+            if left_s is not None and left_s <= 0:
+                await self._notify(notification(self._stream.now(), Element(NOTIFICATION_COMPLETE)))
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), left_s)
+
+    async def _notify(self, message: bytes) -> None:
+        await self._out_short.wait()
+        self._take(Notified(message))
 
     async def _end(self) -> None:
         self._gone()
@@ -286,6 +351,10 @@ class _Connection:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
+        if self._telling is not None:
+            self._telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._telling
         self._connection.close()
         self._out_short.set()
         if self._working is not None:

@@ -10,7 +10,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from igmpconf.agent.announcements import settled
 from igmpconf.agent.dispatch import Dispatcher
+from igmpconf.agent.events import Settled
 from igmpconf.agent.journal import Journal
 from igmpconf.agent.observation import Observation
 from igmpconf.agent.ports import EnginePort
@@ -18,6 +20,7 @@ from igmpconf.agent.server import Server, listening_socket
 from igmpconf.agent.sessions import Sessions
 from igmpconf.agent.sshoptions import SshOptions
 from igmpconf.agent.store import Store
+from igmpconf.agent.stream import EventStream
 from igmpconf.observe.log import BookHandler, LogBook
 
 if TYPE_CHECKING:
@@ -58,20 +61,25 @@ class NetconfService:
         _remove(self.socket_path)
 
 
-async def start_netconf(engine: EnginePort, *, state_dir: Path, socket_path: Path, ssh: SshOptions | None = None) -> NetconfService:
-    """Serve NETCONF until `close`.  Raises IgmpconfError when the state directory, the socket or the SSH options are not usable."""
+async def start_netconf(
+    engine: EnginePort, *, state_dir: Path, socket_path: Path, ssh: SshOptions | None = None, stream: EventStream | None = None
+) -> NetconfService:
+    """Serve NETCONF until `close`; `stream` is where the engines tell what happens.
+
+    Raises IgmpconfError when the state directory, the socket or the SSH options are not usable.
+    """
     book = LogBook()
     handler = BookHandler(book)
     _PROGRAM.addHandler(handler)
     try:
-        return await _started(engine, book, handler, state_dir, socket_path, ssh)
+        return await _started(engine, book, handler, state_dir, socket_path, ssh, stream or EventStream())
     except BaseException:
         _PROGRAM.removeHandler(handler)
         raise
 
 
 async def _started(  # noqa: PLR0917
-    engine: EnginePort, book: LogBook, handler: BookHandler, state_dir: Path, socket_path: Path, ssh: SshOptions | None
+    engine: EnginePort, book: LogBook, handler: BookHandler, state_dir: Path, socket_path: Path, ssh: SshOptions | None, stream: EventStream
 ) -> NetconfService:
     journal = Journal(state_dir)
     for finding in journal.findings:
@@ -80,7 +88,13 @@ async def _started(  # noqa: PLR0917
     try:
         await store.start()
         sessions = Sessions()
-        server = Server(store, Dispatcher(store, engine, sessions, Observation(book)), sessions)
+        server = Server(store, Dispatcher(store, engine, sessions, Observation(book), stream), sessions, stream)
+
+        def tell(change: Settled) -> None:
+            for event in settled(change, sessions):
+                stream.publish(event)
+
+        store.on_settled = tell
         listening = listening_socket(socket_path)
         door = None
         if ssh is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from igmpconf.agent.access import User
 from igmpconf.ids import SessionId
 from igmpconf.netconf.messages import MAX_SESSION_ID
+from igmpconf.netconf.notification import Subscription
 from igmpconf.netconf.session import Session
 
 MAX_SESSIONS = 64  # ours: a controller uses two at a time, people a few
@@ -20,7 +21,8 @@ class Live:
     session: Session
     user: User
     login_time: str  # RFC 3339
-    kill: Callable[[str], None]  # with the reason for the log; the session is gone from the table when it returns
+    kill: Callable[[str, SessionId | None], None]  # reason for the log, killer; the session is gone from the table when it returns
+    subscribe: Callable[[Subscription], None]  # from the answer on; raises RpcRefused when there is one already
 
 
 class Sessions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import assert_never
 
@@ -24,6 +25,7 @@ from igmpconf.agent.events import (
     ReplaceEngineConfig,
     Reply,
     SessionEnded,
+    Settled,
     Started,
     TimePassed,
     WriteJournal,
@@ -56,6 +58,7 @@ class Store:
         self._timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._is_closed = False
+        self.on_settled: Callable[[Settled], None] = _nobody_told
 
     async def start(self) -> None:
         """Put the running configuration in force; a change that waited is undone first."""
@@ -109,6 +112,8 @@ class Store:
                         events.append(self._replaced(config))
                     case WriteJournal(image):
                         self._loop.run_in_executor(self._writer, self._written, image).add_done_callback(lambda done: self._take(done.result()))
+                    case Settled():
+                        self.on_settled(effect)
                     case Note(level, name, fields):
                         said = " ".join(f"{key}={value}" for key, value in fields)
                         _log.log(_LEVELS[level], "%s %s", name, said, extra={"event": name, "fields": fields})
@@ -155,3 +160,7 @@ class Store:
         if deadline_ms is not None and not self._is_closed:
             # One millisecond later than asked: now_ms() rounds down, and must not find the deadline ahead.
             self._timer = self._loop.call_at((deadline_ms + 1) / 1000, self._take, TimePassed())
+
+
+def _nobody_told(_: Settled) -> None:
+    """Until the sessions' side says whom to tell: what happens at start has no audience."""

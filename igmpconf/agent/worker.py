@@ -21,6 +21,7 @@ from pathlib import Path
 from igmpconf.agent.keeper import KeeperLink, become_keeper, say, write_pid
 from igmpconf.agent.runner import EngineRecorder, Runner
 from igmpconf.agent.service import SshOptions, start_netconf
+from igmpconf.agent.stream import EventStream
 from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Note
 from igmpconf.errors import IgmpconfError
@@ -72,17 +73,23 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
     for number, reason in ((signal.SIGTERM, "told"), (signal.SIGINT, "told"), (signal.SIGHUP, "hand-over")):
         loop.add_signal_handler(number, end_by, reason)
     recorder = _recorder(options.record) if options.record is not None else None
+    stream = EventStream()
+
+    def tell(note: Note) -> None:
+        _log_note(note)
+        stream.noted(note)
+
     runner = Runner(
         SystemKernel(),
         loop=loop,
-        log=_log_note,
+        log=tell,
         holder=link,
         held=held,
         recorder=recorder,
         flows=Flows(loop=loop, log=_log_note),
         surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir),
     )
-    service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh)
+    service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream)
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
     link.ready()

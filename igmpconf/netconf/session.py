@@ -24,6 +24,8 @@ HELLO_TIMEOUT_MS = 30_000  # ours; RFC 6241 has none
 MAX_UNREAD_BYTES = 256 * 1024  # ours: octets taken from a client that pipelines before it must wait
 MAX_HELLO_BYTES = 1024 * 1024
 
+Termination = Literal["closed", "killed", "dropped", "timeout", "bad-hello", "other"]  # RFC 6470: termination-reason
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -49,10 +51,19 @@ class RpcAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Notified:
+    """A notification for the client; never in the middle of a reply, because both are whole messages."""
+
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Killed:
     """Another session, or the server, ends this one at once."""
 
     reason: str
+    by: SessionId | None = None
+    how: Termination = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,7 @@ class TimePassed:
     pass
 
 
-Event = Opened | BytesReceived | StreamEnded | RpcAnswered | Killed | TimePassed
+Event = Opened | BytesReceived | StreamEnded | RpcAnswered | Notified | Killed | TimePassed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,8 @@ class Close:
 
     reason: str
     is_abrupt: bool = False
+    termination: Termination = "other"
+    killed_by: SessionId | None = None
 
 
 Effect = SendBytes | DeliverRpc | Close
@@ -93,6 +106,7 @@ class Counters:
     in_rpcs: int = 0
     in_bad_rpcs: int = 0
     out_rpc_errors: int = 0
+    out_notifications: int = 0
 
 
 class Session:
@@ -139,11 +153,14 @@ class Session:
                 self._is_working = False
                 self.counters.out_rpc_errors += is_error
                 return [self._sent(answer), *self._read()]
-            case Killed(reason):
-                return [self._close(reason, is_abrupt=True)]
+            case Notified(message):
+                self.counters.out_notifications += 1
+                return [self._sent(message)]
+            case Killed(reason, by, how):
+                return [self._close(reason, is_abrupt=True, termination="killed" if by is not None else how, killed_by=by)]
             case TimePassed():
                 if self._hello_until_ms is not None and self._hello_until_ms <= now_ms:
-                    return [self._close("no hello in time", is_abrupt=True)]
+                    return [self._close("no hello in time", is_abrupt=True, termination="timeout")]
                 return []
             case _:
                 assert_never(event)
@@ -160,9 +177,9 @@ class Session:
                 break
             if message is None:
                 if self._has_ended:
-                    effects.append(self._close("the client closed the stream"))
+                    effects.append(self._close("the client closed the stream", termination="dropped"))
                 elif self._state == "greeting" and self._decoder.pending_bytes > MAX_HELLO_BYTES:
-                    effects.append(self._close("hello too large"))
+                    effects.append(self._close("hello too large", termination="bad-hello"))
                 break
             effects += self._greeted(message) if self._state == "greeting" else self._asked(message)
         return effects
@@ -171,14 +188,14 @@ class Session:
         try:
             hello = messages.read_hello(message)
         except (NotAnswerable, XmlTextError) as error:
-            return [self._close(f"hello: {error}")]
+            return [self._close(f"hello: {error}", termination="bad-hello")]
         if hello.has_session_id:
-            return [self._close("hello: a client must not send session-id (RFC 6241 8.1)")]
+            return [self._close("hello: a client must not send session-id (RFC 6241 8.1)", termination="bad-hello")]
         if BASE_1_1 in hello.capabilities:
             self._is_chunked = True
             self._decoder.use_chunks()
         elif BASE_1_0 not in hello.capabilities:
-            return [self._close("hello: no common version of the protocol")]
+            return [self._close("hello: no common version of the protocol", termination="bad-hello")]
         self._state = "open"
         self._hello_until_ms = None
         return []
@@ -202,7 +219,7 @@ class Session:
             return self._refused(None, *refusal.errors)
         self.counters.in_rpcs += 1
         if rpc.operation.tag == f"{{{BASE}}}close-session":
-            return [self._sent(messages.reply(rpc, messages.ok())), self._close("close-session")]
+            return [self._sent(messages.reply(rpc, messages.ok())), self._close("close-session", termination="closed")]
         self._is_working = True
         return [DeliverRpc(rpc)]
 
@@ -213,7 +230,7 @@ class Session:
     def _sent(self, message: bytes) -> SendBytes:
         return SendBytes(framed(message, is_chunked=self._is_chunked))
 
-    def _close(self, reason: str, *, is_abrupt: bool = False) -> Close:
+    def _close(self, reason: str, *, is_abrupt: bool = False, termination: Termination = "other", killed_by: SessionId | None = None) -> Close:
         self._state = "closed"
         self._hello_until_ms = None
-        return Close(reason, is_abrupt)
+        return Close(reason, is_abrupt, termination, killed_by)

@@ -57,10 +57,11 @@ def xpath(path: Path) -> str:
 
 def xpath_step(name: str, keys: tuple[tuple[str, str], ...] = ()) -> str:
     """`/ic:name[ic:key='value']`, quoted so that any value survives."""
-    return f"/{PREFIX}:{name}" + "".join(f"[{PREFIX}:{key}={_quoted(value)}]" for key, value in keys)
+    return f"/{PREFIX}:{name}" + "".join(f"[{PREFIX}:{key}={quoted(value)}]" for key, value in keys)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """`value` as a string of XPath 1.0."""
     if "'" not in value:
         return f"'{value}'"
     if '"' not in value:

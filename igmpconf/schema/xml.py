@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 from igmpconf.model.canon import canonical
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import Bool, LeafError, Node, entry_key, node, nodes
+from igmpconf.model.notices import NAMES, Notice
 from igmpconf.model.state import DeviceState
 from igmpconf.schema.errors import DataError, xpath_step
 from igmpconf.schema.names import DEFAULTS_ATTRIBUTES, MODULE, NAMESPACE, PREFIX
@@ -26,6 +27,7 @@ __all__ = [
     "DataError",
     "answer_to_xml",
     "config_to_xml",
+    "notice_to_xml",
     "state_to_xml",
     "xml_to_answer",
     "xml_to_config",
@@ -71,6 +73,13 @@ def answer_to_xml(answer: Any) -> list[Element]:
     top = Element("answer")
     _write_children(top, type(answer), answer, "explicit")
     return list(top)
+
+
+def notice_to_xml(notice: Notice) -> Element:
+    """The element of one notification of ours (`model/notices.py`)."""
+    top = Element(tag_of(NAMES[type(notice)]))
+    _write_children(top, type(notice), notice, "explicit")
+    return top
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from igmpconf.model.leaf import (
     Text,
     nodes,
 )
+from igmpconf.model.notices import NAMES
 from igmpconf.model.state import DeviceState
 from igmpconf.schema.names import MODULE, NAMESPACE, PREFIX, REVISION
 
@@ -125,6 +126,12 @@ def module_text() -> str:
                 with out.block("output"):
                     for n in nodes(CapturePage):
                         _node(out, n, is_config=False)
+    for cls, name in NAMES.items():
+        out.line("")
+        with out.block(f"notification {name}"):
+            out.text("description", (cls.__doc__ or "").strip())
+            for n in nodes(cls):
+                _node(out, n, is_config=False, is_mandatory=n.required)
     return out.close()
 
 
@@ -179,7 +186,7 @@ def _header(out: _Printer, name: str, namespace: str, prefix: str, description: 
     out.line("")
 
 
-def _node(out: _Printer, n: Node, *, is_config: bool, key: tuple[str, ...] = ()) -> None:
+def _node(out: _Printer, n: Node, *, is_config: bool, is_mandatory: bool = False, key: tuple[str, ...] = ()) -> None:
     with out.block(f"{n.kind} {n.name}"):
         if n.kind in {"leaf", "leaf-list"}:
             assert n.type is not None
@@ -190,6 +197,8 @@ def _node(out: _Printer, n: Node, *, is_config: bool, key: tuple[str, ...] = ())
                     out.line(f"default {_double(n.type.text(default))};")
                 if n.required:
                     out.line("mandatory true;")
+            if is_mandatory:
+                out.line("mandatory true;")
             out.text("description", _meaning(n))
             if n.source:
                 out.text("reference", n.source)

@@ -23,6 +23,7 @@ from igmpconf.agent.events import (
     ReplaceEngineConfig,
     Reply,
     SessionEnded,
+    Settled,
     Started,
     TimePassed,
     UnlockAsked,
@@ -86,7 +87,7 @@ class Device:
                     self.replies.append(error)
                 case Note():
                     self.notes.append(effect)
-            if not isinstance(effect, Note):
+            if not isinstance(effect, Note | Settled):
                 self.effects.append(type(effect).__name__)
         return outcome
 

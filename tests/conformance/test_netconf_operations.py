@@ -48,7 +48,6 @@ def committed(client):
             ("protocol", "unknown-namespace"),
             {"bad-element": "get-software-information", "bad-namespace": "http://xml.juniper.net/junos"},
         ),
-        ('<create-subscription xmlns="urn:ietf:params:xml:ns:netconf:notification:1.0"/>', ("protocol", "unknown-namespace"), None),
         ("<get><nosuch/></get>", ("protocol", "unknown-element"), {"bad-element": "nosuch"}),  # NC-038
         ('<get><x xmlns="urn:x"/></get>', ("protocol", "unknown-namespace"), {"bad-element": "x", "bad-namespace": "urn:x"}),
         ("<get><filter/><filter/></get>", ("protocol", "bad-element"), {"bad-element": "filter"}),
@@ -117,7 +116,7 @@ def test_nc_033_every_advertised_module_can_be_fetched_byte_for_byte(client):
 def test_nc_051_052_get_and_get_config(committed):
     assert [child.tag for child in committed.config()] == [f"{IC}igmp-proxy"]
     tags = {child.tag for child in committed.data("<get/>")}
-    assert tags == {f"{IC}igmp-proxy", f"{IC}state", f"{{{MONITORING}}}netconf-state"}
+    assert tags == {f"{IC}igmp-proxy", f"{IC}state", f"{{{MONITORING}}}netconf-state", "{urn:ietf:params:xml:ns:netmod:notification}netconf"}
     assert len(committed.data("<get><filter/></get>")) == 0  # NC-057
     assert len(committed.data('<get-config><source><running/></source><filter><x xmlns="urn:x"/></filter></get-config>')) == 0
 

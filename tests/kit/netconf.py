@@ -15,10 +15,14 @@ from typing import Self
 from xml.etree.ElementTree import Element
 
 from igmpconf.agent.service import NetconfService, SshOptions, start_netconf
+from igmpconf.agent.stream import EventStream
+from igmpconf.engine.effects import Note
 from igmpconf.errors import KernelError
 from igmpconf.model.config import DeviceConfig
+from igmpconf.model.notices import notice_of
 from igmpconf.model.state import DeviceState, GroupRow
 from igmpconf.netconf.framing import Decoder, framed
+from igmpconf.schema.xml import notice_to_xml
 from igmpconf.xmltext import parse
 
 BASE = "urn:ietf:params:xml:ns:netconf:base:1.0"
@@ -75,11 +79,12 @@ class RunningService:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agent")
         self.service: NetconfService | None = None
+        self.stream = EventStream()
 
     def __enter__(self) -> Self:
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(
-            start_netconf(self.engine, state_dir=self.state_dir, socket_path=self.socket_path, ssh=self._ssh), self._loop
+            start_netconf(self.engine, state_dir=self.state_dir, socket_path=self.socket_path, ssh=self._ssh, stream=self.stream), self._loop
         )
         try:
             self.service = started.result(timeout=10)
@@ -100,6 +105,22 @@ class RunningService:
         self._thread.join(timeout=10)
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+
+    def publish(self, note: Note, *, is_bounded: bool = True) -> None:
+        """Let an engine say something; `is_bounded` False: past the limit of bursts."""
+        notice = notice_of(note.event, note.fields)
+        assert notice is not None
+        done = threading.Event()
+
+        def now() -> None:
+            if is_bounded:
+                self.stream.noted(note)
+            else:
+                self.stream.publish(notice_to_xml(notice))
+            done.set()
+
+        self._loop.call_soon_threadsafe(now)
+        assert done.wait(10)
 
     @contextlib.contextmanager
     def client(self, hello: str = HELLO_1_1) -> Iterator[Client]:

@@ -226,7 +226,7 @@ def test_nc_020_close_session_is_answered_and_nothing_after_it_is_read():
     play = Play()
     play.ask(rpc(1, "<close-session/>"), rpc(2))
     assert parse(play.replies()[0])[0].tag == f"{NC}ok"
-    assert play.closed == Close("close-session")
+    assert play.closed == Close("close-session", termination="closed")
     assert play.delivered == []
     assert play.take(BytesReceived(b"x")) == []
 

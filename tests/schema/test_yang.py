@@ -14,9 +14,10 @@ from yangson.exceptions import ValidationError, YangsonException
 
 from igmpconf.model.canon import from_plain, to_plain
 from igmpconf.model.config import DeviceConfig
+from igmpconf.model.notices import NAMES, NOTICES, notice_of
 from igmpconf.schema.names import MODULE, NAMESPACE, NETCONF_BASE, REVISION
 from igmpconf.schema.semantic import check
-from igmpconf.schema.xml import config_to_xml, state_to_xml
+from igmpconf.schema.xml import config_to_xml, notice_to_xml, state_to_xml
 from igmpconf.schema.yang import NETCONF_MODULE, NETCONF_NAMESPACE, module_text, netconf_module_text
 from igmpconf.xmltext import serialize
 from tests.kit.desired import sound_configs
@@ -79,6 +80,45 @@ def normal(value):
 
 def test_state_is_valid(model):
     instance(model, [state_to_xml(STATE)]).validate(ValidationScope.all, ContentType.all)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Validates the event of a notification.  yangson parses notifications and cannot validate them: to it they are containers."""
+    place = tmp_path_factory.mktemp("notifications")
+    text, count = re.subn(r"(?m)^  notification ([a-z-]+) \{", r'  container \1 {\n    presence "it happened";\n    config false;', module_text())
+    assert count == len(NAMES)
+    (place / f"{MODULE}@{REVISION}.yang").write_text(text, encoding="utf-8")
+    shaped = DataModel(library((MODULE, REVISION, NAMESPACE)), (str(place),))
+    return lambda event: instance(shaped, [event]).validate(ValidationScope.all, ContentType.all)
+
+
+@pytest.mark.parametrize("event", sorted(NOTICES))
+def test_notifications_are_valid(told, event):
+    facts = {
+        "instance": "default",
+        "interface": "lan0",
+        "group": "239.1.1.1",
+        "sender": "10.0.0.9",
+        "querier": "10.0.0.1",
+        "limit": 5,
+        "cause": "a report; 'quoted' <so>",
+    }
+    notice = notice_of(event, facts)
+    assert notice is not None
+    told(notice_to_xml(notice))
+    del facts["interface"]
+    assert notice_of(event, facts) is None
+
+
+def test_a_notification_without_its_facts_is_refused(told):
+    whole = notice_to_xml(notice_of("limit/groups", {"instance": "default", "interface": "lan0", "limit": 5}))
+    told(whole)
+    for wanted in ("limit", "leaf-name", "interface"):
+        part = ET.Element(whole.tag)
+        part.extend(child for child in whole if not child.tag.endswith("}" + wanted))
+        with pytest.raises(YangsonException):
+            told(part)
 
 
 UP = {"interface": "wan", "upstream": True}

@@ -31,6 +31,7 @@ _VERBS = {
     "rollback": ("history", "rollback"),
     "show": ("show", "show"),
     "sniff": ("sniff", "sniff"),
+    "doctor": ("doctor", "doctor"),
     "logs": ("logs", "logs"),
     "import": ("import_", "import_"),
     "replay": ("replay", "replay"),

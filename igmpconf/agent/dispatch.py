@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 from xml.etree.ElementTree import Element
 
-from igmpconf.agent import announcements, monitoring
+from igmpconf.agent import announcements, library, monitoring
 from igmpconf.agent.access import User
 from igmpconf.agent.complaints import data_error, semantic_errors
 from igmpconf.agent.datastore import OVERTAKEN
@@ -96,6 +96,7 @@ def capabilities() -> tuple[str, ...]:
         f"{_STANDARD}:rollback-on-error:1.0",
         f"{_STANDARD}:with-defaults:1.0?basic-mode=explicit&also-supported={','.join(DEFAULTS_MODES[1:])}",
         *NOTIFICATION_CAPABILITIES,
+        *library.capabilities(),
         monitoring.CAPABILITY,
         announcements.CAPABILITY,
         *(module.capability for module in modules()),
@@ -179,6 +180,10 @@ class Dispatcher:
         extra = [self._netconf_state()] if may_select(wanted, "netconf-state") else []
         if may_select(wanted, "netconf"):
             extra.append(self._stream.listed())
+        if may_select(wanted, "yang-library"):
+            extra.append(library.yang_library())
+        if may_select(wanted, "modules-state"):
+            extra.append(library.modules_state())
 
         def content() -> list[Element]:
             found = [*config_to_xml(running, mode), *([state_to_xml(state)] if state is not None else []), *extra]

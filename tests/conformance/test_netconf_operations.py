@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from yangson import DataModel
 
 from igmpconf.agent.dispatch import capabilities
 from igmpconf.agent.modules import modules
@@ -14,6 +16,7 @@ from igmpconf.xmltext import parse
 from tests.kit.netconf import BASE, IC, NC, ONE_PROXY, OURS, RunningService, edit_config, errors_of, threshold, threshold_in
 
 MONITORING = "urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring"
+LIBRARY = "urn:ietf:params:xml:ns:yang:ietf-yang-library"
 DEFAULTS = "urn:ietf:params:xml:ns:yang:ietf-netconf-with-defaults"
 
 
@@ -110,13 +113,57 @@ def test_nc_033_every_advertised_module_can_be_fetched_byte_for_byte(client):
     assert modules()[0].text == module_text()
 
 
+def test_nc_155_156_the_yang_library_is_what_the_hello_says(client, tmp_path):
+    said = [one.text or "" for one in parse(client.greeting).iter(f"{NC}capability")]
+    lib = f"{{{LIBRARY}}}"
+    reply = client.data(f'<get><filter><yang-library xmlns="{LIBRARY}"/><modules-state xmlns="{LIBRARY}"/></filter></get>')
+    library, state = reply
+    content_id = library.findtext(f"{lib}content-id")
+    assert f"urn:ietf:params:netconf:capability:yang-library:1.1?revision=2019-01-04&content-id={content_id}" in said
+    assert f"urn:ietf:params:netconf:capability:yang-library:1.0?revision=2019-01-04&module-set-id={state.findtext(f'{lib}module-set-id')}" in said
+    (module_set,) = library.findall(f"{lib}module-set")
+    implemented = {one.findtext(f"{lib}name"): one for one in module_set.findall(f"{lib}module")}
+    older = {one.findtext(f"{lib}name"): one for one in state.findall(f"{lib}module")}
+    assert {name for name, one in older.items() if one.findtext(f"{lib}conformance-type") == "implement"} == set(implemented)
+    assert set(older) - set(implemented) == {one.findtext(f"{lib}name") for one in module_set.findall(f"{lib}import-only-module")}
+    for capability in said:
+        if "?module=" in capability:  # everything that the hello names is in the library, with the same revision
+            namespace, _, rest = capability.partition("?module=")
+            name, _, revision = rest.partition("&revision=")
+            assert (implemented[name].findtext(f"{lib}namespace"), implemented[name].findtext(f"{lib}revision")) == (namespace, revision)
+    features = [one.text for one in implemented["ietf-netconf"].findall(f"{lib}feature")]
+    assert all(any(f":capability:{feature}:" in capability for capability in said) for feature in features)
+    assert "writable-running" not in features
+
+
+def test_nc_156_a_client_builds_its_schema_from_library_and_get_schema(client, tmp_path):
+    lib = f"{{{LIBRARY}}}"
+    (state,) = client.data(f'<get><filter><modules-state xmlns="{LIBRARY}"/></filter></get>')
+    ours = []
+    for one in state.findall(f"{lib}module"):
+        leaves = {name: one.findtext(f"{lib}{name}") for name in ("name", "revision", "namespace", "conformance-type")}
+        if leaves["name"] == "igmpconf":
+            text = client.rpc(f'<get-schema xmlns="{MONITORING}"><identifier>igmpconf</identifier></get-schema>').findtext(f"{{{MONITORING}}}data")
+            (tmp_path / f"igmpconf@{leaves['revision']}.yang").write_text(text or "", encoding="utf-8")
+            ours.append(leaves)
+    loaded = DataModel(json.dumps({"ietf-yang-library:modules-state": {"module-set-id": "", "module": ours}}), (str(tmp_path),))
+    assert "igmp-proxy" in loaded.ascii_tree()
+
+
 # 3. retrieval
 
 
 def test_nc_051_052_get_and_get_config(committed):
     assert [child.tag for child in committed.config()] == [f"{IC}igmp-proxy"]
     tags = {child.tag for child in committed.data("<get/>")}
-    assert tags == {f"{IC}igmp-proxy", f"{IC}state", f"{{{MONITORING}}}netconf-state", "{urn:ietf:params:xml:ns:netmod:notification}netconf"}
+    assert tags == {
+        f"{IC}igmp-proxy",
+        f"{IC}state",
+        f"{{{MONITORING}}}netconf-state",
+        "{urn:ietf:params:xml:ns:netmod:notification}netconf",
+        f"{{{LIBRARY}}}yang-library",
+        f"{{{LIBRARY}}}modules-state",
+    }
     assert len(committed.data("<get><filter/></get>")) == 0  # NC-057
     assert len(committed.data('<get-config><source><running/></source><filter><x xmlns="urn:x"/></filter></get-config>')) == 0
 

@@ -255,7 +255,6 @@ ELSEWHERE = {
     "UP-28": "the agent's: our reports are built on a raw socket, the kernel holds no memberships of its own",
     "FWD-11": "a rule of the configuration: igmpconf/schema/semantic.py",
     "FWD-12": "a rule of the configuration: igmpconf/schema/semantic.py",
-    "FWD-16": "the kernel's: it never forwards what is addressed to the link",
     "MLD-21": "the kernel's: a multicast interface receives all multicast",
     "MLD-22": "not offered: MLDv1 always counts",
     "ROB-05": "the driver's: igmpconf/runtime.py",

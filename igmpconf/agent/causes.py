@@ -28,6 +28,12 @@ from igmpconf.errors import WireError
 from igmpconf.ids import IfIndex
 from igmpconf.machine import Machine
 
+NOTES: dict[str, str] = {
+    "mfc/set": "a forwarding entry was made or changed: who sends, where it arrives, where it leaves (topic debug)",
+    "mfc/removed": "a forwarding entry was removed (topic debug)",
+    "message/received": "an IGMP or MLD message, in words (topic packet)",
+    "message/sent": "an IGMP or MLD message of ours, in words (topic packet)",
+}
 PACKETS = logging.getLogger("igmpconf.engine.packets")  # its level says whether anybody wants to read every message
 _MLD_QUERY = 130
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
+
 import pytest
 
+from igmpconf.agent import causes
 from igmpconf.engine.vocabulary import COUNTERS, NOTES, counter_meaning
-from tests.docs.vocabulary import PAGE, page, said_in_code
+from tests.docs.vocabulary import PAGE, ROOT, page, said_in_code, strings
 
 
 def test_the_vocabulary_is_what_the_code_says():
@@ -21,3 +25,8 @@ def test_a_counter_has_a_meaning(name, known):
 
 def test_the_page_is_fresh():
     assert PAGE.read_text() == page(), "run: python -m tests.docs.vocabulary"
+
+
+def test_every_log_event_of_the_agent_has_a_meaning():
+    said = {text for text, parent in strings(ROOT / "igmpconf" / "agent" / "causes.py") if isinstance(parent, ast.Call) and re.fullmatch("[a-z]+/[a-z]+", text)}
+    assert said == set(causes.NOTES)

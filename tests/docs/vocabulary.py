@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+from igmpconf.agent import causes
 from igmpconf.engine.vocabulary import COUNTERS, NOTES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,12 @@ def page() -> str:
         "| event | what happened |",
         "|---|---|",
         *(f"| `{name}` | {meaning} |" for name, meaning in sorted(NOTES.items())),
+        "",
+        "## Log events of the agent around it",
+        "",
+        "| event | what happened |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in sorted(causes.NOTES.items())),
     ]
     return "\n".join(lines) + "\n"
 

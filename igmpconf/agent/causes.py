@@ -17,6 +17,7 @@ from igmpconf.engine.events import (
     LinkChanged,
     LinkRemoved,
     PacketReceived,
+    PacketsReceived,
     RoutesFound,
     TimePassed,
     WrongInterface,
@@ -45,6 +46,7 @@ class Causes:
         self._family = family
         self._log = log
         self._event: Event = TimePassed()
+        self._text: str | None = None
         self._machine: Machine[Event, Effect] | None = None
 
     def around(self, machine: Machine[Event, Effect]) -> Machine[Event, Effect]:
@@ -53,10 +55,11 @@ class Causes:
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         assert self._machine is not None
-        self._event = event
-        if type(event) is PacketReceived and PACKETS.isEnabledFor(logging.INFO):
-            fields = {"interface": _name(event.ifindex), "sender": self._family.text(event.sender), "message": _message(event, self._family)}
-            self._log(Note("info", "message/received", fields))
+        self._event, self._text = event, None
+        if isinstance(event, PacketReceived | PacketsReceived) and PACKETS.isEnabledFor(logging.INFO):
+            for packet in (event,) if isinstance(event, PacketReceived) else event.packets:
+                fields = {"interface": _name(packet.ifindex), "sender": self._family.text(packet.sender), "message": _message(packet, self._family)}
+                self._log(Note("info", "message/received", fields))
         return self._machine.handle(event, now_ms)
 
     def next_deadline_ms(self) -> int | None:
@@ -65,10 +68,17 @@ class Causes:
 
     def text(self) -> str:
         """The last event in a few words."""
+        if self._text is None:
+            self._text = self._said()
+        return self._text
+
+    def _said(self) -> str:
         match self._event:
             case PacketReceived(ifindex, sender, _, payload):
                 kind = "query" if payload[:1] in {bytes((igmp.QUERY,)), bytes((_MLD_QUERY,))} else "report"
                 return f"{kind} of {ipaddress.ip_address(sender)} on {_name(ifindex)}"
+            case PacketsReceived(packets):
+                return f"{len(packets)} messages on {', '.join(sorted({_name(packet.ifindex) for packet in packets}))}"
             case LinkChanged(_, name, is_up):
                 return f"{name} is {'up' if is_up else 'down'}"
             case LinkRemoved():

@@ -14,6 +14,7 @@ from igmpconf.engine.events import (
     LinkChanged,
     LinkRemoved,
     PacketReceived,
+    PacketsReceived,
     RoutesFound,
     TimePassed,
     WrongInterface,
@@ -36,6 +37,8 @@ class Transcript:
         match event:
             case PacketReceived():
                 return f"{self._name(event.ifindex)} < {self._address(event.sender)}: {self._message(event.payload, event.sender)}"
+            case PacketsReceived(packets):
+                return " | ".join(self.event(packet) for packet in packets)
             case LinkChanged():
                 self._names[event.ifindex] = event.name
                 addresses = " ".join(f"{self._address(one.address)}/{one.prefix_length}" for one in event.addresses)

@@ -24,6 +24,7 @@ from igmpconf.engine.events import (
     LinkChanged,
     LinkRemoved,
     PacketReceived,
+    PacketsReceived,
     RouteFound,
     RoutesFound,
     TimePassed,
@@ -73,6 +74,12 @@ class Engine:
             port = self._ports.get(event.ifindex)
             if port is not None:
                 port.receive(event, now_ms)
+        elif type(event) is PacketsReceived:
+            ports = self._ports
+            for packet in event.packets:
+                port = ports.get(packet.ifindex)
+                if port is not None:
+                    port.receive(packet, now_ms)
         else:
             self._ring(now_ms)
             self._hear(event, now_ms)
@@ -90,7 +97,7 @@ class Engine:
         match event:
             case TimePassed():
                 pass  # the alarms have rung already
-            case PacketReceived():
+            case PacketReceived() | PacketsReceived():
                 raise AssertionError("handled on the short path")
             case LinkChanged():
                 self._link_changed(event, now_ms)

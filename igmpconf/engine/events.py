@@ -25,6 +25,13 @@ class PacketReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PacketsReceived:
+    """Messages that waited together, in the order they arrived: what they change leaves in as few packets as possible."""
+
+    packets: tuple[PacketReceived, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceAddress:
     address: bytes  # packed, of the engine's family
     prefix_length: int
@@ -110,4 +117,4 @@ class TimePassed:
     """A deadline may have been reached."""
 
 
-Event = PacketReceived | LinkChanged | LinkRemoved | ConfigReplaced | RoutesFound | EffectFailed | CacheMissed | WrongInterface | TimePassed
+Event = PacketReceived | PacketsReceived | LinkChanged | LinkRemoved | ConfigReplaced | RoutesFound | EffectFailed | CacheMissed | WrongInterface | TimePassed

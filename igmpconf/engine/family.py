@@ -44,6 +44,8 @@ class Family:
 
     def text(self, address: bytes) -> str:
         """Printable form of a packed address."""
+        if len(address) == 4:  # every join is logged, and this is ten times faster
+            return f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
         return str(ipaddress.ip_address(address))
 
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from igmpconf.engine.events import PacketReceived, TimePassed
+from igmpconf.engine.effects import SendPacket
+from igmpconf.engine.events import PacketReceived, PacketsReceived, TimePassed
 from igmpconf.engine.family import IGMP, MLD
 from igmpconf.engine.messages import Record
 from tests.kit.builders import ALLOW, IS_EX, IS_IN, TO_EX, TO_IN, packed
@@ -79,3 +80,25 @@ def test_no_event_costs_more_where_there_are_more_groups(what):
         counts.append(calls(play, a_report(play, Record(what, group))))
     few, many = counts
     assert many <= few + 20, "log n for a heap is allowed, a scan is not"
+
+
+@pytest.mark.parametrize("family", [IGMP, MLD], ids=["igmp", "mld"])
+def test_what_waited_together_goes_up_together(family):
+    joins = [Record(IS_EX, a_group(family, n)) for n in range(300)]
+    together, alone = with_groups(family, 0), with_groups(family, 0)
+    sent = [effect for effect in together.engine.handle(PacketsReceived(tuple(a_report(together, join) for join in joins)), together.now_ms) if is_sent(effect)]
+    one_by_one = [effect for join in joins for effect in alone.engine.handle(a_report(alone, join), alone.now_ms) if is_sent(effect)]
+    assert len(one_by_one) == 300, "a lone join does not wait for company"
+    assert len(sent) <= 5
+    assert sum(len(record_groups(family, effect)) for effect in sent) == 300
+    assert together.engine.proxy.database == alone.engine.proxy.database
+    assert together.engine.routes.installed == alone.engine.routes.installed
+
+
+def is_sent(effect: object) -> bool:
+    return isinstance(effect, SendPacket)
+
+
+def record_groups(family, effect: SendPacket) -> set[bytes]:
+    message = family.decode(effect.payload, effect.source, None, 1, True)
+    return {record.group for record in message.records}

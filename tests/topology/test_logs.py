@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -77,3 +78,22 @@ def test_topic_packet_logs_every_message_in_words(site, logged):
     assert received[0]["fields"]["message"] == f"v3 report {G} to-exclude {{}}"
     assert any("general query" in row["fields"]["message"] for row in lines("message/sent"))
     assert lines("membership/joined") == []
+
+
+def test_following_shows_what_comes_and_only_once(site, logged, tmp_path):
+    agent, lines = logged(topics=["igmp-proxy"])
+    command = [sys.executable, "-u", "-m", "igmpconf.cli.main", "logs", "-f", "-d", f"unix:{agent.socket}", "--format", "json"]
+    out = tmp_path / "followed"
+    with out.open("wb") as file:
+        following = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file)
+    try:
+        wait_until(lambda: out.read_text().count("\n") >= len(lines()), "what there is")
+        site.member(site.h0, G).join()
+        wait_until(lambda: "membership/joined" in out.read_text(), "what comes")
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 0
+    finally:
+        following.kill()
+        following.wait(10)
+    numbers = [json.loads(line)["number"] for line in out.read_text().splitlines()]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -10,11 +10,11 @@ import click
 
 from igmpconf.cli.devices import talk
 from igmpconf.errors import InputError
-from igmpconf.migrate import igmpproxy, routeros
+from igmpconf.migrate import igmpproxy, routeros, vyos
 from igmpconf.migrate.draft import Imported
 from igmpconf.schema.load import dump, load_text
 
-_READERS: dict[str, Callable[[str], Imported]] = {"routeros": routeros.imported, "igmpproxy": igmpproxy.imported}
+_READERS: dict[str, Callable[[str], Imported]] = {"routeros": routeros.imported, "igmpproxy": igmpproxy.imported, "vyos": vyos.imported}
 
 
 @click.command("import")
@@ -24,8 +24,8 @@ _READERS: dict[str, Callable[[str], Imported]] = {"routeros": routeros.imported,
 def import_(kind: str, file: Path, *, strict: bool) -> int:
     """Print FILE as the desired state of igmpconf.
 
-    routeros: commands or an /export.  igmpproxy: igmpproxy.conf.  FILE is - for standard input.  What cannot be expressed is told
-    on stderr with its line, and left out.
+    routeros: commands or an /export.  igmpproxy: igmpproxy.conf.  vyos: `show configuration commands`, EdgeOS too.
+    FILE is - for standard input.  What cannot be expressed is told on stderr with its line, and left out.
     """
     found = _READERS[kind](_text(file))
     for remark in found.remarks:

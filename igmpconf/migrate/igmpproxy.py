@@ -44,9 +44,9 @@ def imported(text: str) -> Imported:
             if entry is None:
                 draft.remark(number, f"{first} {' '.join(rest)}: left out; it belongs to no phyint")
             elif first == "altnet":
-                _altnet(draft, number, entry, rest)
+                altnet(draft, number, entry, rest)
             else:
-                lists += [(entry, "allow" if first == "whitelist" else "deny", prefix) for prefix in rest if _is_group_prefix(draft, number, prefix)]
+                lists += [(entry, "allow" if first == "whitelist" else "deny", prefix) for prefix in rest if is_group_prefix(draft, number, prefix)]
         elif first == "defaultdown":
             draft.remark(number, "defaultdown: left out; name each downstream, or use a pattern such as br-*")
         elif first == "rescanvif":
@@ -55,7 +55,7 @@ def imported(text: str) -> Imported:
             draft.remark(number, f"{first}: a matter of that program, nothing here corresponds to it")
         else:
             draft.remark(number, f"{first}: not understood")
-    _rules(proxy, lists)
+    rules(proxy, lists)
     if proxy["interfaces"]:
         draft.document["igmp-proxy"] = [proxy]
     return Imported(from_plain(DeviceConfig, draft.document), tuple(draft.remarks))
@@ -89,7 +89,8 @@ def _interface(draft: Draft, number: int, words: list[str]) -> dict[str, Any] | 
     return entry
 
 
-def _altnet(draft: Draft, number: int, entry: dict[str, Any], prefixes: list[str]) -> None:
+def altnet(draft: Draft, number: int, entry: dict[str, Any], prefixes: list[str]) -> None:
+    """Further subnets of an interface; on the upstream "all" is what we do anyway."""
     for prefix in prefixes:
         if prefix == "0.0.0.0/0" and entry.get("upstream"):
             draft.remark(number, f"altnet 0.0.0.0/0 on the upstream {entry['interface']}: any source is accepted there anyway")
@@ -99,7 +100,8 @@ def _altnet(draft: Draft, number: int, entry: dict[str, Any], prefixes: list[str
             entry.setdefault("alternative-subnets", []).extend(into["alternative-subnets"])
 
 
-def _is_group_prefix(draft: Draft, number: int, prefix: str) -> bool:
+def is_group_prefix(draft: Draft, number: int, prefix: str) -> bool:
+    """Whether a rule may name it; what may not is remarked."""
     found = node(GroupRule, "group")
     assert found is not None
     assert found.type is not None
@@ -111,13 +113,13 @@ def _is_group_prefix(draft: Draft, number: int, prefix: str) -> bool:
     return True
 
 
-def _rules(proxy: dict[str, Any], lists: list[tuple[dict[str, Any], str, str]]) -> None:
+def rules(proxy: dict[str, Any], lists: list[tuple[dict[str, Any], str, str]]) -> None:
     """A list on the upstream speaks for the instance; where something is allowed, the rest is not."""
     for owner in proxy["interfaces"]:
         mine = [(action, prefix) for entry, action, prefix in lists if entry is owner]
         if not mine:
             continue
-        rules = [{"action": action, "group": [prefix]} for wanted in ("deny", "allow") for action, prefix in mine if action == wanted]
+        found = [{"action": action, "group": [prefix]} for wanted in ("deny", "allow") for action, prefix in mine if action == wanted]
         if any(action == "allow" for action, _ in mine):
-            rules.append({"action": "deny"})
-        (proxy if owner.get("upstream") else owner)["groups"] = rules
+            found.append({"action": "deny"})
+        (proxy if owner.get("upstream") else owner)["groups"] = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from igmpconf.migrate import igmpproxy, routeros
+from igmpconf.migrate import igmpproxy, routeros, vyos
 from igmpconf.schema.load import dump
 from tests.cli.conftest import agent, igmpconf, place  # noqa: F401 - fixtures
 
@@ -208,5 +208,31 @@ def test_igmpproxy(igmpconf, agent, place):  # noqa: F811
     assert (by_name["lan0"].threshold, by_name["lan1"].enabled, found.quick_leave) == (2, False, "on")
     assert [(rule.action, [str(prefix) for prefix in rule.group]) for rule in found.groups] == [("allow", ["239.1.0.0/16"]), ("deny", [])]
     assert [(rule.action, [str(prefix) for prefix in rule.group]) for rule in by_name["lan0"].groups] == [("deny", ["239.1.2.0/24"])]
+    assert igmpconf("apply", "-f", "new.yaml", "--yes").code == 0
+    assert igmpconf("plan", "-f", "new.yaml", "--detailed-exitcode").code == 0
+
+
+def test_vyos(igmpconf, agent, place):  # noqa: F811
+    (place / "vyos.txt").write_text(
+        "set interfaces ethernet eth0 address 'dhcp'\n"
+        "set protocols igmp-proxy disable-quickleave\n"
+        "set protocols igmp-proxy interface wan alt-subnet '0.0.0.0/0'\n"
+        "set protocols igmp-proxy interface wan role 'upstream'\n"
+        "set protocols igmp-proxy interface lan0 role 'downstream'\n"
+        "set protocols igmp-proxy interface lan0 threshold '3'\n"
+        "set protocols igmp-proxy interface lan0 alt-subnet '172.16.0.0/16'\n"
+        "set protocols igmp-proxy interface lan0 whitelist '239.1.0.0/16'\n"
+        "set protocols igmp-proxy interface lan1 role 'disabled'\n"
+        "set protocols igmp-proxy colour 'blue'\n"
+    )
+    said = igmpconf("import", "vyos", "vyos.txt")
+    assert said.code == 0, said.err
+    assert [line.partition(": ")[0] for line in said.err.splitlines()] == [f"vyos.txt:{line}" for line in (1, 3, 10)]
+    proxy = vyos.imported((place / "vyos.txt").read_text()).config.proxies[0]
+    by_name = {one.interface: one for one in proxy.interfaces}
+    assert (proxy.quick_leave, by_name["wan"].upstream, by_name["lan0"].threshold, by_name["lan1"].enabled) == ("off", True, 3, False)
+    assert [str(prefix) for prefix in by_name["lan0"].alternative_subnets] == ["172.16.0.0/16"]
+    assert [(rule.action, [str(prefix) for prefix in rule.group]) for rule in by_name["lan0"].groups] == [("allow", ["239.1.0.0/16"]), ("deny", [])]
+    (place / "new.yaml").write_text(said.out)
     assert igmpconf("apply", "-f", "new.yaml", "--yes").code == 0
     assert igmpconf("plan", "-f", "new.yaml", "--detailed-exitcode").code == 0

@@ -145,6 +145,8 @@ class Node:
         return struct.pack("!4s4s", socket.inet_aton(group), socket.inet_aton(self._address))
 
     def _receive(self, receiver: _Receiver) -> None:
+        if receiver.socket.fileno() < 0:
+            return  # it was ready in the very turn that also brought the leave
         for _ in range(_BATCH):
             try:
                 payload = receiver.socket.recv(2048)

@@ -153,6 +153,8 @@ def remark(given: dict[str, Element], name: str) -> str | None:
 def unknown_operation(operation: Element) -> RpcRefused:
     if namespace(operation) not in _KNOWN_NAMESPACES:
         return unknown_namespace(operation)
+    if not namespace(operation):
+        return not_supported(f"<{local_name(operation)}> has no namespace, so that it names no operation; those of NETCONF are in {BASE}")
     return not_supported(f"there is no operation <{local_name(operation)}>")
 
 

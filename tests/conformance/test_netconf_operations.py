@@ -150,6 +150,12 @@ def test_nc_156_a_client_builds_its_schema_from_library_and_get_schema(client, t
     assert "igmp-proxy" in loaded.ascii_tree()
 
 
+def test_nc_037_an_operation_without_a_namespace_is_told_which_one_it_lacks(client):
+    error = client.error('<commit xmlns=""/>')
+    assert error.kind == ("protocol", "operation-not-supported")
+    assert BASE in error.message
+
+
 # 3. retrieval
 
 

@@ -81,6 +81,8 @@ class Admission:
         return Record(record.kind, record.group, record.sources | denied) if denied else record
 
     def _rules_of(self, group: bytes) -> tuple[Rule, ...]:
+        if not self._rules:
+            return ()
         known = self._group_rules.get(group)
         if known is None:
             known = tuple(rule for rule in self._rules if rule.groups is None or group in rule.groups)

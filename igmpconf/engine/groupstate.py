@@ -62,7 +62,7 @@ class GroupState:
         self.exclude = False
         self.exclude_until_ms = 0  # group timer; has meaning in EXCLUDE mode only (RFC 3376 6.2.2)
         self.wanted: dict[bytes, int] = {}
-        self.blocked: set[bytes] = set()
+        self.blocked = _NO_SOURCES
         self.older_until_ms: dict[int, int] = {}  # older host present timers, by version
         self.group_queries_left = 0
         self.source_queries_left: dict[bytes, int] = {}
@@ -78,7 +78,7 @@ class GroupState:
     def membership(self) -> SourceSet:
         """What is forwarded (table of RFC 3376 6.3), which is also what is merged (RFC 4605 4.1)."""
         if self.exclude:
-            return SourceSet(frozenset(self.blocked), True) if self.blocked else EVERYTHING
+            return SourceSet(self.blocked, True) if self.blocked else EVERYTHING
         return SourceSet(frozenset(self.wanted))
 
     def compatibility_version(self, latest_version: int, now_ms: int) -> int:
@@ -101,7 +101,7 @@ class GroupState:
                 return _CHANGED if self._want(listed, until_ms) else _UNCHANGED
             case RecordKind.IS_EX | RecordKind.TO_EX:  # T2, T7
                 kept = {source: at_ms for source, at_ms in wanted.items() if source in listed}
-                self.blocked = set(listed.difference(wanted))
+                self.blocked = listed.difference(wanted) or _NO_SOURCES
                 self.wanted = kept
                 self.exclude, self.exclude_until_ms = True, until_ms
                 return Asked(True, sources=frozenset(kept)) if kind is RecordKind.TO_EX else _CHANGED
@@ -122,9 +122,9 @@ class GroupState:
                 doubtful = listed.difference(blocked)
                 before = len(blocked)
                 self.wanted = {source: wanted.get(source, fresh_ms) for source in doubtful}
-                blocked.intersection_update(listed)
+                self.blocked = (blocked & listed) or _NO_SOURCES
                 self.exclude_until_ms = until_ms
-                changed = len(blocked) != before
+                changed = len(self.blocked) != before
                 return Asked(changed, sources=doubtful if kind is RecordKind.TO_EX else _NO_SOURCES)
             case RecordKind.BLOCK:  # T10
                 doubtful = listed.difference(blocked)
@@ -145,7 +145,7 @@ class GroupState:
     def _unblock(self, listed: frozenset[bytes], until_ms: int) -> bool:
         self._want(listed, until_ms)
         before = len(self.blocked)
-        self.blocked.difference_update(listed)
+        self.blocked = (self.blocked - listed) or _NO_SOURCES
         return len(self.blocked) != before
 
     def expire(self, now_ms: int) -> bool:
@@ -158,19 +158,19 @@ class GroupState:
             return bool(ended)
         if self.exclude_until_ms <= now_ms:
             self.exclude = False
-            self.blocked.clear()
+            self.blocked = _NO_SOURCES
             return True
-        self.blocked.update(ended)
+        self.blocked = self.blocked.union(ended) or _NO_SOURCES
         return bool(ended)
 
     def drop(self, *, group: bool, sources: frozenset[bytes]) -> bool:
         """As if the timers of the group, of `sources`, had run out this moment; True if the membership changed."""
         ended = [source for source in sources if self.wanted.pop(source, None) is not None]
         if self.exclude and not group:
-            self.blocked.update(ended)
+            self.blocked = self.blocked.union(ended) or _NO_SOURCES
         elif self.exclude:
             self.exclude = False
-            self.blocked.clear()
+            self.blocked = _NO_SOURCES
             return True
         return bool(ended)
 

@@ -310,7 +310,7 @@ class Listeners:
         state.adopted_until_ms = now_ms + params.query_response_interval_ms
         state.exclude, state.exclude_until_ms = wanted.inverted, until_ms
         if wanted.inverted:
-            state.blocked = set(wanted.listed)
+            state.blocked = wanted.listed
         else:
             state.wanted = dict.fromkeys(wanted.listed, until_ms)
         self.groups[group] = state

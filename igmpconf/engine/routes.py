@@ -30,6 +30,7 @@ Key = tuple[bytes | None, bytes | None]  # source, group; None: any
 Leaving = tuple[tuple[IfIndex, int], ...]  # as in SetRoute: sorted (interface, TTL threshold)
 
 ANY: Key = (None, None)
+_MOST_SHARED = 1_000
 
 
 @dataclass(slots=True)
@@ -69,7 +70,8 @@ class Routes:
         self._topology = topology
         self._local = PrefixSet((), outbox.family.address_bytes)
         self._static: dict[bytes, tuple[StaticEntry, ...]] = {}
-        self._sources: dict[bytes, set[bytes | None]] = {}  # installed sources, by group
+        self._sources: dict[bytes, tuple[bytes | None, ...]] = {}  # installed sources, by group
+        self._leavings: dict[Leaving, Leaving] = {}  # one object for all entries that leave alike
         self.installed: dict[Key, tuple[IfIndex, Leaving]] = {}
         self.is_held_back = True
 
@@ -137,16 +139,19 @@ class Routes:
         return SetRoute(*key, *wanted) if wanted is not None else ClearRoute(*key)
 
     def _remember(self, key: Key, entry: tuple[IfIndex, Leaving]) -> None:
+        source, group = key
+        if group is not None and key not in self.installed:
+            self._sources[group] = (*self._sources.get(group, ()), source)
         self.installed[key] = entry
-        if key[1] is not None:
-            self._sources.setdefault(key[1], set()).add(key[0])
 
     def _forget(self, key: Key) -> None:
         del self.installed[key]
         source, group = key
         if group is not None:
-            self._sources[group].discard(source)
-            if not self._sources[group]:
+            left = tuple(other for other in self._sources[group] if other != source)
+            if left:
+                self._sources[group] = left
+            else:
                 del self._sources[group]
 
     # -- what is wanted ----------------------------------------------------------------------------------------------
@@ -157,7 +162,10 @@ class Routes:
             interface = self._topology.interface(ifindex)
             if interface is not None:
                 pairs.append((ifindex, interface.params.threshold_ttl))
-        return tuple(pairs)
+        leaving = tuple(pairs)
+        if len(self._leavings) >= _MOST_SHARED:
+            self._leavings.clear()
+        return self._leavings.setdefault(leaving, leaving)
 
     def _any(self) -> tuple[IfIndex, Leaving] | None:
         upstream = self._topology.upstream

@@ -26,9 +26,9 @@ class SourceSet:
 
     def __or__(self, other: SourceSet) -> SourceSet:
         if self.inverted:
-            return SourceSet(self.listed & other.listed if other.inverted else self.listed - other.listed, True)
+            return _all_but(self.listed & other.listed if other.inverted else self.listed - other.listed)
         if other.inverted:
-            return SourceSet(other.listed - self.listed, True)
+            return _all_but(other.listed - self.listed)
         return SourceSet(self.listed | other.listed)
 
     def __invert__(self) -> SourceSet:
@@ -39,6 +39,10 @@ class SourceSet:
 
     def __sub__(self, other: SourceSet) -> SourceSet:
         return self & ~other
+
+
+def _all_but(listed: frozenset[bytes]) -> SourceSet:
+    return SourceSet(listed, True) if listed else EVERYTHING  # nearly every group: one object serves them all
 
 
 NOTHING = SourceSet()  # INCLUDE{}: no membership

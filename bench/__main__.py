@@ -1,6 +1,6 @@
 """`make bench`: igmpconf and Debian's igmpproxy, one after the other on the same router, measured alike.
 
-python -m bench [--joins N] [--only joins,loss,apply] [--json PATH]
+python -m bench [PART ...] [--joins N] [--json PATH]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from bench.joins import joins
 from bench.loss import RATE_PER_S, lost
 from bench.ours import Igmpconf
 from bench.probe import Join
+from bench.scale import MEASURES, scale_rows
 from igmpconf.lab.lab import Lab
 
 _ABOUT_JOINS = f"""
@@ -33,10 +34,11 @@ Row = dict[str, object]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description="igmpconf beside Debian's igmpproxy, in the same namespaces")
     parser.add_argument("--joins", type=int, default=100, help="joins per IGMP version (default 100)")
-    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply")
+    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, scale or a part of it")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"the same as --only; scale (ten minutes) is made of {', '.join(MEASURES)}")
     parser.add_argument("--json", type=Path, help="also write the results here")
     options = parser.parse_args()
-    wanted = set(options.only.split(","))
+    wanted = set(options.parts or options.only.split(","))
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="igmpconf-bench-") as home:
         lab = Lab.up(Path(home), tied=True)
@@ -45,6 +47,8 @@ def main() -> int:
                 rows += _against_peer(lab, wanted, options.joins)
             if "apply" in wanted:
                 rows += apply_rows(lab)
+            if wanted & {"scale", *MEASURES}:
+                rows += scale_rows(lab, frozenset() if "scale" in wanted else frozenset(wanted))
         finally:
             lab.down()
     _print(rows)
@@ -99,11 +103,11 @@ def _latencies(found: Sequence[Join], version: int) -> dict[str, float | None]:
 
 def _print(rows: Sequence[Row]) -> None:
     names = ("igmpconf", "igmpproxy")
-    print(f"\n{'':52}{names[0]:>14}{names[1]:>14}{'ratio':>10}")
+    print(f"\n{'':72}{names[0]:>14}{names[1]:>14}{'ratio':>10}")
     for row in rows:
         ours, theirs = (row.get(name) for name in names)
         ratio = f"{ours / theirs:.2f}" if isinstance(ours, int | float) and isinstance(theirs, int | float) and theirs else "-"
-        print(f"{row['measure']:52}{_number(ours, row['unit']):>14}{_number(theirs, row['unit']):>14}{ratio:>10}")
+        print(f"{row['measure']:72}{_number(ours, row['unit']):>14}{_number(theirs, row['unit']):>14}{ratio:>10}")
 
 
 def _number(value: object, unit: object) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 
 _ROUTER_ALERT = b"\x94\x04\x00\x00"  # RFC 2113
-_TO_IN, _TO_EX = 3, 4  # RFC 3376 4.2.12
+IS_EX, TO_IN, TO_EX = 2, 3, 4  # RFC 3376 4.2.12
 _V2_REPORT, _V2_LEAVE, _V3_REPORT = 0x16, 0x17, 0x22
 
 
@@ -22,19 +23,30 @@ def report_socket(interface_address: str) -> socket.socket:
 
 def join(group: str, *, version: int) -> tuple[bytes, str]:
     """(message, destination) with which a host of that version joins."""
-    return _message(group, version, _TO_EX, _V2_REPORT, group)
+    return _message(group, version, TO_EX, _V2_REPORT, group)
 
 
 def leave(group: str, *, version: int) -> tuple[bytes, str]:
     """(message, destination) with which a host of that version leaves."""
-    return _message(group, version, _TO_IN, _V2_LEAVE, "224.0.0.2")
+    return _message(group, version, TO_IN, _V2_LEAVE, "224.0.0.2")
 
 
 def _message(group: str, version: int, record: int, v2_type: int, v2_destination: str) -> tuple[bytes, str]:
     address = socket.inet_aton(group)
     if version == 2:
         return _summed(struct.pack("!BBH4s", v2_type, 0, 0, address)), v2_destination
-    return _summed(struct.pack("!BBHHHBBH4s", _V3_REPORT, 0, 0, 0, 1, record, 0, 0, address)), "224.0.0.22"
+    return report(record, [address]), "224.0.0.22"
+
+
+def report(record: int, groups: Sequence[bytes]) -> bytes:
+    """An IGMPv3 report with one record of the same kind, without sources, for each group."""
+    records = b"".join(struct.pack("!BBH4s", record, 0, 0, group) for group in groups)
+    return _summed(struct.pack("!BBHHH", _V3_REPORT, 0, 0, 0, len(groups)) + records)
+
+
+def general_query(max_response_ms: int) -> bytes:
+    """An IGMPv3 general query with the default robustness and interval (RFC 3376 8); at most 12.7 s."""
+    return _summed(struct.pack("!BBH4sBBH", 0x11, max_response_ms // 100, 0, bytes(4), 2, 125, 0))
 
 
 def groups_joined(message: bytes) -> set[str]:
@@ -46,7 +58,7 @@ def groups_joined(message: bytes) -> set[str]:
     joined, offset = set(), 8
     for _ in range(int.from_bytes(message[6:8], "big")):
         kind, aux_words, sources, group = struct.unpack_from("!BBH4s", message, offset)
-        if kind in (2, _TO_EX):  # MODE_IS_EXCLUDE, CHANGE_TO_EXCLUDE
+        if kind in (IS_EX, TO_EX):
             joined.add(socket.inet_ntoa(group))
         offset += 8 + 4 * (sources + aux_words)
     return joined

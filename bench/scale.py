@@ -1,0 +1,279 @@
+"""Thousands of groups: bursts, a steady rate, what each message costs, what ten thousand groups cost that do nothing.
+
+Every measure begins with a proxy that was just started, reports on lan1 (h3, a plain cable) and hears at the head end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from bench.ours import Igmpconf, igmpconf
+from bench.peer import IgmpProxy
+from bench.peer import program as peer_program
+from bench.scale_load import Meter, cable_reporter, group_bytes, reporter, source, stream_ear, upstream_ear, viewer
+from igmpconf.lab.lab import Lab
+from igmpconf.lab.topology import ROUTER
+
+Contender = Igmpconf | IgmpProxy
+Value = tuple[float | None, str]  # number and unit
+Values = dict[str, Value]
+
+MANY = 10_000
+_FEW = 100
+_BASE = 0x100000  # 239.16.0.0: the groups of a burst
+_OTHERS = 0x200000  # 239.32.0.0: groups that come and go beside those that stay
+_PER_REPORT = 170  # records; what fits into 1,500 octets
+_PATIENCE_S = 20.0
+_QUIET_S = 3.0  # nothing more goes up after that; a copy of a report follows within a second (RFC 3376 8.11)
+_IDLE_S = 60.0
+_AT_REST_US = 2_000  # of CPU in 100 ms
+_COPIES_S = 1.3  # until the copies of state-change reports are out as well
+
+
+class _Bench:
+    """One freshly started proxy with everything that talks to it."""
+
+    def __init__(self, lab: Lab, proxy: Contender) -> None:
+        self.lab, self.proxy = lab, proxy
+        self.host, self.upstream, self.source = reporter(lab, "h3"), upstream_ear(lab), source(lab)
+        self.meter = Meter(lab, "igmpproxy" if isinstance(proxy, IgmpProxy) else lambda: lab.engine_pid() or 0)
+
+    def close(self) -> None:
+        for probe in (self.host, self.upstream, self.source, self.meter):
+            probe.close()
+
+    def listen(self, *, first: int, count: int, joins: bool = True, times: bool = False, quiet_s: float = _QUIET_S) -> int:
+        """Let the upstream ear begin; returns when, for its answer counts from there."""
+        now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        self.upstream.tell(first=first, count=count, joins=joins, after_ns=now_ns, patience_s=_PATIENCE_S, quiet_s=quiet_s, times=times)
+        return now_ns
+
+    def said(self, kind: str, *, first: int, count: int, version: int = 2, per_packet: int = 1, rate: int = 0, rounds: int = 1) -> float:
+        """Have the host say it and wait until the proxy is done, copies upstream included; returns the proxy's CPU microseconds."""
+        before = self.meter.cpu_us()
+        self.host.ask(kind=kind, first=first, count=count, version=version, per_packet=per_packet, rate=rate, rounds=rounds)
+        self.settle()
+        if kind != "refresh":
+            time.sleep(_COPIES_S)
+        return self.meter.cpu_us() - before
+
+    def settle(self) -> None:
+        """Wait until the proxy has nothing left to do."""
+        before, deadline = self.meter.cpu_us(), time.monotonic() + 3 * _PATIENCE_S
+        while time.monotonic() < deadline:
+            time.sleep(0.1)
+            now = self.meter.cpu_us()
+            if now - before < _AT_REST_US:
+                return
+            before = now
+
+
+@contextlib.contextmanager
+def _started(lab: Lab, kind: Callable[[Lab], Contender]) -> Iterator[_Bench]:
+    if kind is Igmpconf and not lab.agent_runs():
+        lab.start_agent()
+    proxy = kind(lab)
+    try:
+        bench = _Bench(lab, proxy)
+        try:
+            yield bench
+        finally:
+            bench.close()
+    finally:
+        proxy.stop()
+
+
+def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, object]]:
+    """The table's rows; `parts` chooses among the measures below, empty means all."""
+    contenders: list[type[Igmpconf] | type[IgmpProxy]] = [Igmpconf]
+    if peer_program() is not None:
+        contenders.append(IgmpProxy)
+    lab.stop_agent()
+    found: dict[str, dict[str, Value]] = {}
+    for contender in contenders:
+        name = contender.name
+        for part, measure in MEASURES.items():
+            if parts and part not in parts:
+                continue
+            print(f"{name}: {part}", file=sys.stderr, flush=True)
+            with _started(lab, contender) as bench:
+                for row, value in measure(bench).items():
+                    found.setdefault(row, {})[name] = value
+    return [{"measure": row, "unit": next(iter(values.values()))[1], **{who: value for who, (value, _) in values.items()}} for row, values in found.items()]
+
+
+# -- the measures ------------------------------------------------------------------------------------------------------
+
+
+def _burst(bench: _Bench, version: int) -> Values:
+    """10,000 groups as fast as a raw socket sends them: how many go up and how soon, and who gets what is then sent."""
+    drops, cpu_us = bench.meter.dropped(), bench.meter.cpu_us()
+    bench.listen(first=_BASE, count=MANY)
+    sent = bench.host.ask(kind="join", first=_BASE, count=MANY, version=version, per_packet=_PER_REPORT)
+    heard = bench.upstream.answer()
+    bench.settle()
+    took_us = bench.meter.cpu_us() - cpu_us
+    assert sent["first_ns"] is not None
+    name = f"{MANY} joins at once, v{version}"
+    last = None if heard["last_ns"] is None else (heard["last_ns"] - sent["first_ns"]) / 1e6
+    return {
+        f"{name}: groups reported upstream": (heard["groups"], ""),
+        f"{name}: first report to last upstream": (last, "ms"),
+        f"{name}: groups whose datagram arrives": (_arriving(bench), ""),
+        f"{name}: messages that the socket dropped": (bench.meter.dropped() - drops, ""),
+        f"{name}: CPU per group of the proxy, copies included": (took_us / MANY, "us"),
+    }
+
+
+def _arriving(bench: _Bench) -> int | None:
+    """Of one datagram to each group, how many reach the host."""
+    ear = stream_ear(bench.lab, "h3")
+    try:
+        ear.tell(first=_BASE, count=MANY, after_ns=0, patience_s=_PATIENCE_S, quiet_s=_QUIET_S)
+        bench.source.ask(first=_BASE, count=MANY, rate=4_000)
+        return ear.answer()["groups"]
+    finally:
+        ear.close()
+
+
+def _steady(bench: _Bench) -> Values:
+    """1,000 joins a second for ten seconds: how long each takes to be reported upstream."""
+    waited_us = bench.meter.waited_us()
+    bench.listen(first=_BASE, count=MANY, times=True)
+    sent: dict[str, list[int]] = bench.host.ask(kind="join", first=_BASE, count=MANY, rate=1_000, times=True)  # type: ignore[assignment]
+    heard: list[list[int]] = bench.upstream.answer()["heard"]  # type: ignore[assignment]
+    delays = sorted((at_ns - sent["sent_ns"][number - _BASE]) / 1e6 for number, at_ns in heard)
+    name = "1000 joins a second for 10 s"
+    return {
+        f"{name}: groups reported upstream": (len(heard), ""),
+        f"{name}: join to report upstream, median": (statistics.median(delays) if delays else None, "ms"),
+        f"{name}: join to report upstream, p99": (statistics.quantiles(delays, n=100)[98] if len(delays) > 1 else None, "ms"),
+        f"{name}: join to report upstream, worst": (delays[-1] if delays else None, "ms"),
+        f"{name}: ready to run while others had the cores": ((bench.meter.waited_us() - waited_us) / 1000, "ms"),
+    }
+
+
+def _cost(bench: _Bench, groups: int) -> Values:
+    """CPU time of the proxy for each thing that a host can say, while it holds `groups` groups."""
+    bench.said("join", first=_BASE, count=groups, rate=500)  # slowly enough for any peer
+    known = min(groups, 1_000)
+    drops = bench.meter.dropped()
+    flood = bench.said("refresh", first=_BASE, count=known, rounds=5_000 // known) / 5_000
+    paced = bench.said("refresh", first=_BASE, count=known, rate=1_000, rounds=2_000 // known) / 2_000
+    records = bench.said("refresh", first=_BASE, count=known, version=3, per_packet=100, rate=200, rounds=20_000 // known) / 20_000
+    lost = bench.meter.dropped() - drops
+    joins, leaves, rounds = 0.0, 0.0, 4
+    for _ in range(rounds):
+        joins += bench.said("join", first=_OTHERS, count=100, rate=1_000)
+        leaves += bench.said("leave", first=_OTHERS, count=100, rate=1_000)
+    at = f"CPU at {groups} groups:"
+    return {
+        f"{at} refreshing v2 report, back to back": (flood, "us"),
+        f"{at} refreshing v2 report, 1000/s": (paced, "us"),
+        f"{at} known record, 100 in a report": (records, "us"),
+        f"{at} messages dropped meanwhile": (lost, ""),
+        f"{at} new join, 1000/s, with its copies": (joins / rounds / 100, "us"),
+        f"{at} leave, 1000/s, with its copies": (leaves / rounds / 100, "us"),
+    }
+
+
+def _idle(bench: _Bench) -> Values:
+    """10,000 groups on each of three downstreams, and nobody says anything; then the upstream asks, then the hosts answer us."""
+    if isinstance(bench.proxy, IgmpProxy):
+        return {}  # it does not come to hold them
+    lab = bench.lab
+    lab.run(ROUTER, ["ip", "link", "add", "lan2", "type", "veth", "peer", "name", "lan2-host"])
+    for command in ("address add 10.30.0.1/24 dev lan2", "link set lan2 up", "link set lan2-host up"):
+        lab.run(ROUTER, ["ip", *command.split()])
+    file = lab.home / "three.yaml"
+    file.write_text(_THREE, encoding="ascii")
+    igmpconf(lab, "apply", "-f", str(file), "--yes")
+    hosts = [bench.host, reporter(lab, "h1"), cable_reporter(lab, "lan2-host", "10.30.0.13")]
+    try:
+        empty = bench.meter.resident_mb()
+        for host in hosts:
+            host.ask(kind="join", first=_BASE, count=MANY, version=3, per_packet=_PER_REPORT)
+            time.sleep(_COPIES_S)
+        bench.settle()
+        resident, entries, drops, before = bench.meter.resident_mb(), bench.meter.entries(), bench.meter.dropped(), bench.meter.cpu_us()
+        time.sleep(_IDLE_S)
+        idle_us = bench.meter.cpu_us() - before
+        asked = bench.listen(first=_BASE, count=MANY)
+        before = bench.meter.cpu_us()
+        bench.source.ask(query_ms=1_000)
+        answered = bench.upstream.answer()
+        bench.settle()
+        answer_us, before = bench.meter.cpu_us() - before, bench.meter.cpu_us()
+        for host in hosts:
+            host.ask(kind="refresh", first=_BASE, count=MANY, version=3, per_packet=_PER_REPORT)
+        bench.settle()
+        cycle_us = bench.meter.cpu_us() - before
+        dropped = bench.meter.dropped() - drops
+    finally:
+        for host in hosts[1:]:
+            host.close()
+        lab.run(ROUTER, ["ip", "link", "delete", "lan2"])
+    name = f"{MANY} groups on each of 3 downstreams"
+    return {
+        f"{name}: forwarding entries": (entries, ""),
+        f"{name}: resident, before": (empty, "MB"),
+        f"{name}: resident": (resident, "MB"),
+        f"{name}: CPU while idle for {_IDLE_S:.0f} s": (100 * idle_us / (_IDLE_S * 1e6), "%"),
+        f"{name}: groups in the answer to a general query": (answered["groups"], ""),
+        f"{name}: packets of that answer": (answered["packets"], ""),
+        f"{name}: last of them after (1000 ms are allowed)": (((answered["last_ns"] or 0) - asked) / 1e6, "ms"),
+        f"{name}: CPU of that answer": (answer_us / 1000, "ms"),
+        f"{name}: CPU of our query's answers": (cycle_us / 1000, "ms"),
+        f"{name}: messages dropped meanwhile": (dropped, ""),
+    }
+
+
+def _quick_leave(bench: _Bench) -> Values:
+    """The only viewer of a stream of 2,000 datagrams a second leaves."""
+    host = viewer(bench.lab, "h1")
+    values: Values = {}
+    try:
+        for version in (3, 2):
+            ends, leaves, rounds = [], [], 20 if isinstance(bench.proxy, Igmpconf) else 2
+            for number in range(rounds):
+                group = _OTHERS + version * 1_000 + number
+                text = socket.inet_ntoa(group_bytes(group))
+                bench.lab.send(text, rate_per_s=2_000)
+                bench.listen(first=group, count=1, joins=False, quiet_s=_PATIENCE_S)
+                told = host.ask(group=group, version=version)
+                bench.lab.send(text, rate_per_s=0)
+                upstream = bench.upstream.answer()["last_ns"]
+                assert told["sent_ns"] is not None
+                ends += [(told["last_ns"] - told["sent_ns"]) / 1e6] if told["last_ns"] is not None else []
+                leaves += [(upstream - told["sent_ns"]) / 1e6] if upstream is not None else []
+            name = f"quick leave, v{version}"
+            values[f"{name}: leave to last datagram, median"] = (statistics.median(ends) if ends else None, "ms")
+            values[f"{name}: leave to last datagram, worst"] = (max(ends, default=None), "ms")
+            values[f"{name}: leave to leave upstream, median"] = (statistics.median(leaves) if leaves else None, "ms")
+            values[f"{name}: leave to leave upstream, worst"] = (max(leaves, default=None), "ms")
+            values[f"{name}: streams still there after 3 s"] = (100 * (rounds - len(ends)) / rounds, "%")
+    finally:
+        host.close()
+    return values
+
+
+_THREE = """\
+igmp-proxy:
+  - name: default
+    quick-leave: on
+    interfaces: [{interface: wan, upstream: yes}, {interface: lan0}, {interface: lan1}, {interface: lan2}]
+"""
+MEASURES: dict[str, Callable[[_Bench], Values]] = {
+    "burst-v2": lambda bench: _burst(bench, 2),
+    "burst-v3": lambda bench: _burst(bench, 3),
+    "steady": _steady,
+    "cost-100": lambda bench: _cost(bench, _FEW),
+    "cost-10000": lambda bench: _cost(bench, MANY),
+    "idle": _idle,
+    "quick-leave": _quick_leave,
+}

@@ -90,7 +90,7 @@ def _started(lab: Lab, kind: Callable[[Lab], Contender]) -> Iterator[_Bench]:
 
 def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, object]]:
     """The table's rows; `parts` chooses among the measures below, empty means all."""
-    contenders: list[type[Igmpconf] | type[IgmpProxy]] = [Igmpconf]
+    contenders: list[type[Igmpconf | IgmpProxy]] = [Igmpconf]
     if peer_program() is not None:
         contenders.append(IgmpProxy)
     lab.stop_agent()

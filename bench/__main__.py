@@ -6,7 +6,10 @@ python -m bench [PART ...] [--joins N] [--json PATH]
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
+import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -27,6 +30,8 @@ _ABOUT_JOINS = f"""
 The stream sends a datagram every {1000 / JOIN_RATE_PER_S:g} ms; fresh is one that was sent after the report.  Where no route stands the kernel keeps
 up to three datagrams and hands them out with igmpproxy's route; igmpconf's (*,*) entry leaves nothing to keep."""
 
+_MARKER = "<!-- the table: make bench ARGS='joins scale --markdown docs/reference/measurements.md' -->"
+
 Contender = Igmpconf | peer.IgmpProxy
 Row = dict[str, object]
 
@@ -37,6 +42,7 @@ def main() -> int:
     parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, scale or a part of it")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"the same as --only; scale (ten minutes) is made of {', '.join(MEASURES)}")
     parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--markdown", type=Path, help="also put the table into this file, below the line that marks it")
     options = parser.parse_args()
     wanted = set(options.parts or options.only.split(","))
     rows: list[Row] = []
@@ -56,7 +62,21 @@ def main() -> int:
         print(_ABOUT_JOINS)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if options.markdown:
+        _write_markdown(options.markdown, rows)
     return 0
+
+
+def _write_markdown(file: Path, rows: Sequence[Row]) -> None:
+    """Replace everything below the marker; the words above it stay."""
+    words, marker, _ = file.read_text(encoding="utf-8").partition(_MARKER)
+    if not marker:
+        raise SystemExit(f"{file} has no line {_MARKER}")
+    kernel = ".".join(platform.release().split(".")[:2])
+    machine = f"{os.cpu_count()} cores, kernel {kernel}, CPython {platform.python_version()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}."
+    lines = [words + marker, "", machine, "", "| measure | igmpconf | igmpproxy | ratio |", "|---|---|---|---|"]
+    lines += [f"| {row['measure']} | {' | '.join(_cells(row))} |" for row in rows]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
@@ -105,9 +125,14 @@ def _print(rows: Sequence[Row]) -> None:
     names = ("igmpconf", "igmpproxy")
     print(f"\n{'':72}{names[0]:>14}{names[1]:>14}{'ratio':>10}")
     for row in rows:
-        ours, theirs = (row.get(name) for name in names)
-        ratio = f"{ours / theirs:.2f}" if isinstance(ours, int | float) and isinstance(theirs, int | float) and theirs else "-"
-        print(f"{row['measure']:72}{_number(ours, row['unit']):>14}{_number(theirs, row['unit']):>14}{ratio:>10}")
+        ours, theirs, ratio = _cells(row)
+        print(f"{row['measure']:72}{ours:>14}{theirs:>14}{ratio:>10}")
+
+
+def _cells(row: Row) -> tuple[str, str, str]:
+    ours, theirs = row.get("igmpconf"), row.get("igmpproxy")
+    ratio = f"{ours / theirs:.2f}" if isinstance(ours, int | float) and isinstance(theirs, int | float) and theirs else "-"
+    return _number(ours, row["unit"]), _number(theirs, row["unit"]), ratio
 
 
 def _number(value: object, unit: object) -> str:

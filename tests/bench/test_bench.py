@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bench import igmp
+from igmpconf.engine.messages import Query
 from igmpconf.engine.wire.checksum import is_intact
+from igmpconf.engine.wire.igmp import decode
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +24,15 @@ def test_crafted_messages_are_valid_and_read_back(version: int) -> None:
     assert destination == {2: "239.1.1.1", 3: "224.0.0.22"}[version]
     assert igmp.groups_joined(message) == {"239.1.1.1"}
     assert igmp.groups_joined(igmp.leave("239.1.1.1", version=version)[0]) == set()
+
+
+def test_a_report_of_many_groups_and_a_query_are_valid() -> None:
+    groups = [bytes((239, 16, 0, last)) for last in range(170)]
+    report = igmp.report(igmp.TO_EX, groups)
+    assert is_intact(report)
+    assert len(report) + 24 <= 1500
+    assert len(igmp.groups_joined(report)) == 170
+    assert decode(igmp.general_query(1_000), bytes(4)) == Query(bytes(4), 3, None, (), 1_000, 2, 125_000)
 
 
 @pytest.mark.kernel

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
-from collections import defaultdict
-from pathlib import Path
 
 from tests.conformance.requirements import ELSEWHERE, SECTIONS, SOURCES, TITLES
+from tests.docs.claims import ROOT
+from tests.docs.claims import claims as all_claims
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
-_ID = re.compile(r"\b[A-Z]{2,3}-[0-9]{2}\b")
 
 
 def claims() -> dict[str, list[str]]:
     """Every test that claims an id, by decorator or in the ids of its table, as `file::name`."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        tree = ast.parse(path.read_text())
-        tables = {
-            target.id: _ids_in(node.value) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)
-        }
-        for function in ast.walk(tree):
-            if not isinstance(function, ast.FunctionDef) or not function.name.startswith("test_"):
-                continue
-            claimed: list[str] = []
-            for decorator in function.decorator_list:
-                if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "covers":
-                    claimed += _ids_in(decorator)
-                elif isinstance(decorator, ast.Call):
-                    claimed += [one for name in ast.walk(decorator) if isinstance(name, ast.Name) for one in tables.get(name.id, ())]
-            for one in dict.fromkeys(claimed):
-                found[one].append(f"{path.relative_to(ROOT)}::{function.name}")
-    return found
-
-
-def _ids_in(node: ast.AST) -> list[str]:
-    """Ids at the beginning of the strings below `node`."""
-    texts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-    return [match[0] for text in texts if (match := _ID.match(text)) and match[0] in TITLES]
+    return {one: [claim.test for claim in found] for one, found in all_claims(TITLES).items()}
 
 
 def _foremost(tests: list[str]) -> str:

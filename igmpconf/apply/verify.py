@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from igmpconf.model.config import DeviceConfig, ProxyConfig
-from igmpconf.model.effective import interface_for
+from igmpconf.model.effective import interface_for, is_named
 from igmpconf.model.state import DeviceState, InterfaceRow, MfcRow
 from igmpconf.plan.diff import LiveGroup
 from igmpconf.plan.impact import active_upstream, touched
@@ -83,11 +82,11 @@ class _Check:
         return [
             row
             for row in state.interfaces
-            if row.instance == proxy.name and row.family == family and (row.interface == name or fnmatchcase(row.interface, name))
+            if row.instance == proxy.name and row.family == family and (row.interface == name or _entry_name(proxy, row.interface) == name)
         ]
 
     def _is_allowed(self, name: str) -> bool:
-        return any(name == allowed or fnmatchcase(name, allowed) for allowed in self._allow_down)
+        return is_named(name, self._allow_down)
 
     def _upstream(self, proxy: ProxyConfig) -> Iterator[Fact | str]:
         entry = active_upstream(proxy)
@@ -158,6 +157,11 @@ class _Check:
                 yield f"{names} ended on {interface} meanwhile"
             else:
                 yield Fact(message=f"every group ended on {interface}: {names}", hint="its hosts left, or the change cut them off")
+
+
+def _entry_name(proxy: ProxyConfig, interface: str) -> str | None:
+    entry = interface_for(proxy, interface)
+    return entry.interface if entry is not None else None
 
 
 def _forwarded(state: DeviceState) -> set[LiveGroup]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 from igmpconf.engine.family import Family
 from igmpconf.engine.prefixes import PrefixSet, packed_prefixes
 from igmpconf.engine.sources import EVERYTHING, SourceSet
 from igmpconf.model.config import GroupRule, InterfaceConfig, ProxyConfig, StaticRoute
-from igmpconf.model.effective import effective, interface_for
+from igmpconf.model.effective import effective, interface_for, is_named
 from igmpconf.model.leaf import ANY_SOURCE, Address, Prefix
 
 _FF3X = ipaddress.ip_network("ff30::/12")
@@ -31,7 +30,7 @@ class Rule:
     interfaces: tuple[str, ...]  # patterns; empty: every downstream
 
     def speaks_of(self, interface: str) -> bool:
-        return not self.interfaces or any(fnmatchcase(interface, pattern) for pattern in self.interfaces)
+        return not self.interfaces or is_named(interface, self.interfaces)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from igmpconf.errors import KernelError
-from igmpconf.model.config import DeviceConfig, FirewallRule, ProxyConfig, default_of
-from igmpconf.model.effective import is_pattern
+from igmpconf.model.config import DeviceConfig, FirewallRule, InterfaceConfig, ProxyConfig, default_of
+from igmpconf.model.effective import belongs, is_pattern, overlap
 from igmpconf.model.leaf import Prefix
 from igmpconf.model.state import DeviationRow
 
@@ -113,7 +113,7 @@ def _needed(proxy: ProxyConfig, names: Sequence[str]) -> Iterable[Rule]:
     for entry in proxy.interfaces:
         if entry.enabled is False:
             continue
-        for interface in _nft_names(entry.interface, names):
+        for interface in _names_of(proxy, entry, names):
             arrives, leaves = _interface("iifname", interface), _interface("oifname", interface)
             if "ipv4" in families:
                 yield _rule("input", {4}, [*arrives, _protocol("igmp")], "accept", "manage: IGMP")
@@ -179,6 +179,18 @@ def _nft_names(pattern: str | None, names: Sequence[str]) -> list[str | None]:
     if not is_pattern(pattern) or (pattern.endswith("*") and not is_pattern(pattern[:-1])):
         return [pattern]
     return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _names_of(proxy: ProxyConfig, entry: InterfaceConfig, names: Sequence[str]) -> list[str | None]:
+    """How nftables says the interfaces of an entry.
+
+    A star stays a star, which needs no change as interfaces come, unless it would open one that an entry of its own
+    has switched off.
+    """
+    off = [other.interface for other in proxy.interfaces if other.enabled is False]
+    if is_pattern(entry.interface) and any(overlap(name, entry.interface) for name in off):
+        return [name for name in names if belongs(proxy, name, entry)]
+    return _nft_names(entry.interface, names)
 
 
 # what is there

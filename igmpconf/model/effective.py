@@ -8,7 +8,7 @@ The one place that knows inheritance; the semantic rules and the engine's parame
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -56,6 +56,17 @@ def interface_for(proxy: ProxyConfig, name: str) -> InterfaceConfig | None:
             return entry
     matching = [entry for entry in proxy.interfaces if fnmatchcase(name, entry.interface)]
     return max(matching, key=lambda entry: len(entry.interface), default=None)
+
+
+def belongs(proxy: ProxyConfig, name: str, entry: InterfaceConfig) -> bool:
+    """The real interface `name` is one that `entry` of `proxy` configures, and not a neighbour that `entry`'s pattern matches as well."""
+    found = interface_for(proxy, name)
+    return found is not None and found.interface == entry.interface
+
+
+def is_named(name: str, patterns: Iterable[str]) -> bool:
+    """Some of the patterns matches `name`: how rules speak of interfaces, which unlike entries do not take them from each other."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def is_pattern(name: str) -> bool:

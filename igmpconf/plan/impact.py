@@ -10,10 +10,9 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
 from igmpconf.model.config import DeviceConfig, GroupRule, InterfaceConfig, ProxyConfig, StaticRoute
-from igmpconf.model.effective import interface_for
+from igmpconf.model.effective import belongs, interface_for, is_named
 from igmpconf.model.leaf import Address, Prefix
 from igmpconf.model.state import DeviceState, GroupRow, InterfaceRow, MfcRow
 from igmpconf.plan.diff import HARMLESS, Change, Impact, Level, LiveGroup
@@ -197,20 +196,16 @@ class _Instance:
             learned = [m for m in self.state.mfc if m.instance == self.old.name and m.kind == "learned"]
             foreign = {str(m.group) for m in learned if not isinstance(m.source, str) and not _within(m.source, after)}
             return _interrupts("their sources are outside the listed subnets", tuple(g for g in self.everything if g.group in foreign)) if after else HARMLESS
-        own = self._own_subnets(old.interface)
-        orphans = [r for r in self.rows if self._is_on(old, r.interface) and r.last_reporter is not None and not _within(r.last_reporter, (*after, *own))]
+        own = self._own_subnets(old)
+        orphans = [r for r in self.rows if belongs(self.old, r.interface, old) and r.last_reporter is not None and not _within(r.last_reporter, (*after, *own))]
         return _interrupts(
             "their hosts are outside the listed subnets",
             _live(r for r in orphans if r.last_reporter is not None and _within(r.last_reporter, change.before or ())),
         )
 
-    def _own_subnets(self, name: str) -> tuple[Prefix, ...]:
-        rows: list[InterfaceRow] = [r for r in self.state.interfaces if fnmatchcase(r.interface, name)]
+    def _own_subnets(self, entry: InterfaceConfig) -> tuple[Prefix, ...]:
+        rows: list[InterfaceRow] = [r for r in self.state.interfaces if r.instance == self.old.name and belongs(self.old, r.interface, entry)]
         return tuple(ipaddress.ip_interface(text).network for row in rows for text in row.addresses)
-
-    def _is_on(self, entry: InterfaceConfig, interface: str) -> bool:
-        found = interface_for(self.old, interface)
-        return found is not None and found.interface == entry.interface
 
     def _served_by(self, name: str) -> tuple[LiveGroup, ...]:
         """Groups on the live interfaces that the entry `name` configures."""
@@ -244,6 +239,6 @@ def _within(address: Address, prefixes: Iterable[Prefix]) -> bool:
 def _speaks_of(rule: GroupRule, interface: str, group: Address, sources: Sequence[Address]) -> bool:
     if rule.group and not _within(group, rule.group):
         return False
-    if rule.interface and not any(fnmatchcase(interface, pattern) for pattern in rule.interface):
+    if rule.interface and not is_named(interface, rule.interface):
         return False
     return not rule.source or (bool(sources) and all(_within(source, rule.source) for source in sources))

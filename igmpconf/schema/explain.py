@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "querier/response-exceeds-interval": "Hosts could still be answering one query when the next one is sent (RFC 3376 8.3).",
     "querier/robustness-one": "With robustness 1 no packet may be lost (RFC 3376 8.1).",
     "querier/interval-on-upstream": "A proxy is a host on its upstream and does not query there (RFC 4605 4.1); the value counts for the downstreams.",
+    "threshold/no-effect-on-ipv6": "The kernel has no TTL threshold for IPv6 streams; those of IPv4 are held back as configured.",
     "mfc/unknown-interface": "A static entry names an interface that its instance does not have.",
     "mfc/disabled-interface": "A static entry names an interface that is disabled.",
     "mfc/no-downstream": "A static entry has no downstream interface, so that it would only swallow the stream.",

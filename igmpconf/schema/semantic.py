@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
-from igmpconf.model.config import MAX_INTERFACES, DeviceConfig, ProxyConfig
+from igmpconf.model.config import MAX_INTERFACES, DeviceConfig, InterfaceConfig, ProxyConfig, default_of
 from igmpconf.model.effective import effective, interface_for, is_pattern, overlap, upstream_of
 from igmpconf.model.leaf import duration_text
 from igmpconf.model.path import Path, Step
@@ -152,6 +152,24 @@ def timers_on_the_upstream(config: DeviceConfig) -> Iterator[Diagnostic]:
         )
 
 
+def threshold_of_ipv6(config: DeviceConfig) -> Iterator[Diagnostic]:
+    """The kernel's IPv6 entries have no TTL threshold (linux/mroute6.h: mf6cctl has none where mfcctl has mfcc_ttls)."""
+    for proxy in config.proxies:
+        families = families_of(proxy)
+        if "ipv6" not in families:
+            continue
+        for entry in proxy.interfaces:
+            if entry.threshold is None or entry.threshold == default_of(InterfaceConfig, "threshold"):
+                continue
+            yield warning(
+                "threshold/no-effect-on-ipv6",
+                (*interface_path(proxy.name, entry.interface), Step("threshold")),
+                "IPv6 streams are forwarded whatever their hop limit: the kernel's IPv6 entries have no threshold"
+                + ("; it counts for IPv4 only" if "ipv4" in families else ""),
+                "keep groups of IPv6 off an interface with groups: rules" if "ipv4" in families else "remove threshold, and use groups: rules instead",
+            )
+
+
 def not_too_many(config: DeviceConfig) -> Iterator[Diagnostic]:
     """The kernel's tables have 32 interfaces each (MAXVIFS of linux/mroute.h, MAXMIFS of linux/mroute6.h)."""
     for proxy in config.proxies:
@@ -268,6 +286,7 @@ RULES: tuple[Rule, ...] = (
     response_below_interval,
     robustness_of_one,
     timers_on_the_upstream,
+    threshold_of_ipv6,
     not_too_many,
     static_routes,
     *group_rules.RULES,

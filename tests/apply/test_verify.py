@@ -129,3 +129,15 @@ def test_a_new_downstream_may_come_later():
 
 def test_an_agent_that_does_not_tell_its_digest_is_trusted_by_its_facts():
     assert missing(dataclasses.replace(state(), agent=None)) == []
+
+
+def test_a_pattern_does_not_answer_for_a_neighbour_with_an_entry_of_its_own():
+    entries = [{"interface": "wan", "upstream": True}, "ppp*", {"interface": "ppp1", "enabled": False}]
+    b = from_plain(DeviceConfig, {"igmp-proxy": [{"interfaces": entries}]})
+    a = from_plain(DeviceConfig, {"igmp-proxy": [{"interfaces": entries[:2]}]})
+    before = state(running=a, interfaces=("wan", "ppp0", "ppp1"), groups=(), static=False)
+    now = state(running=b, interfaces=("wan", "ppp0", interface("ppp1", up=False)), groups=(), static=False)
+    assert missing(now, a=a, b=b, before=before) == []  # ppp1 was switched off on purpose; `ppp*` has ppp0
+    gone = state(running=b, interfaces=("wan", interface("ppp0", up=False), "ppp1"), groups=(), static=False)
+    assert missing(gone, a=a, b=b, before=before) == ["downstream ppp0 of default was up and is absent or down"]
+    assert "downstream ppp* of default is not up yet" in " ".join(found(gone, a=a, b=b, before=before).warnings)

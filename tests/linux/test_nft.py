@@ -49,6 +49,13 @@ def test_what_an_instance_needs_on_its_own_interfaces_and_on_no_other():
     assert not any("[4]" in line for line in of_ipv6)
 
 
+def test_a_star_does_not_open_what_an_entry_of_its_own_has_switched_off():
+    entries = [{"interface": "wan", "upstream": True}, {"interface": "ppp*"}, {"interface": "ppp1", "enabled": False}]
+    found = {said(rule).split()[2] for rule in wanted(manage=True, interfaces=entries, names=("ppp0", "ppp1", "ppp2", "wan"))}
+    assert found == {"ppp0", "ppp2", "wan"}
+    assert {said(rule).split()[2] for rule in wanted(manage=True, interfaces=[*entries[:2], {"interface": "ppp1"}], names=("ppp1",))} == {"ppp*", "ppp1", "wan"}
+
+
 @pytest.mark.parametrize("change", [{"manage": False}, {"manage": True, "enabled": False}])
 def test_nothing_is_wanted_when_nobody_manages_or_the_instance_is_off(change):
     assert wanted(**change) == ()

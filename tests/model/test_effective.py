@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from igmpconf.model.config import InterfaceConfig, ProxyConfig
-from igmpconf.model.effective import effective, interface_for, overlap
+from igmpconf.model.effective import belongs, effective, interface_for, is_named, overlap
 
 LAN = InterfaceConfig(interface="lan0")
 
@@ -41,6 +41,15 @@ def test_an_exact_name_wins_then_the_longest_pattern():
     entries = [InterfaceConfig(interface=name) for name in ("p*", "ppp*", "ppp1")]
     mine = ProxyConfig(name="p", interfaces=tuple(entries))
     assert [interface_for(mine, name) for name in ("ppp1", "ppp2", "px", "q")] == [entries[2], entries[1], entries[0], None]
+
+
+def test_a_name_belongs_to_one_entry_and_rules_take_nothing_from_each_other():
+    entries = [InterfaceConfig(interface=name) for name in ("p*", "ppp*", "ppp1")]
+    mine = ProxyConfig(name="p", interfaces=tuple(entries))
+    assert [[belongs(mine, name, entry) for entry in entries] for name in ("ppp1", "ppp2", "q")] == [[False, False, True], [False, True, False], [False] * 3]
+    assert is_named("ppp1", ["p*", "lan0"])
+    assert not is_named("ppp1", ["lan0", "ppp"])
+    assert is_named("br[0", ["br[0"])
 
 
 PATTERNS = st.text(st.sampled_from("ab*?"), max_size=5) | st.sampled_from(["[ab]", "[!a]*", "a[b-c]", "[", "[a", "b]"])

@@ -168,3 +168,33 @@ def test_groups_that_nobody_receives_are_not_live():
     assert judged(diff(a, b), a, b, state)[0].impact.level == "none"
     state = DeviceState(groups=(row("lan0", G1, mode="include", sources=(SourceTimer(address=ip_address("192.0.2.7")),)),))
     assert judged(diff(a, b), a, b, state)[0].impact.level == "interrupts"
+
+
+def overlapping(**of_pattern) -> tuple[dict, DeviceState]:
+    """`ppp*` takes ppp0 and ppp2; ppp1 has an entry of its own, with a host of a foreign subnet on each."""
+    entries = [{"interface": "wan", "upstream": True}, {"interface": "ppp*", **of_pattern}, {"interface": "ppp1", "alternative-subnets": ["172.16.0.0/12"]}]
+    live = DeviceState(
+        interfaces=(interface("ppp0", "downstream", "10.0.0.1/24"), interface("ppp1", "downstream", "172.16.0.1/24")),
+        groups=(row("ppp0", G1, "172.16.0.7"), row("ppp1", G2, "172.16.0.8")),
+    )
+    return {"interfaces": entries}, live
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ({}, None, [(G1, "ppp0")]),
+        ({}, {"enabled": False}, [(G1, "ppp0")]),
+        ({}, {"groups": [{"action": "deny"}]}, [(G1, "ppp0")]),
+        # ppp1's own address is in the subnet; it must not keep hosts of ppp0 accepted
+        ({"alternative-subnets": ["172.16.0.0/12"]}, {}, [(G1, "ppp0")]),
+    ],
+)
+def test_a_pattern_names_no_group_of_a_neighbour_with_an_entry_of_its_own(before, after, named):
+    old, live = overlapping(**before)
+    new, _ = overlapping(**(after or {}))
+    if after is None:
+        new["interfaces"] = [entry for entry in new["interfaces"] if entry["interface"] != "ppp*"]
+    a, b = (from_plain(DeviceConfig, {"igmp-proxy": [plain]}) for plain in (old, new))
+    (change,) = judged(diff(a, b), a, b, live)
+    assert [(g.group, g.interface) for g in change.impact.groups] == named

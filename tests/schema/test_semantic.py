@@ -42,6 +42,18 @@ CASES = [
     ("no interface", one(interfaces=[]), [f"error upstream/none {P}/interfaces"]),
     ("two upstreams", one(interfaces=[WAN, {"interface": "wan2", "upstream": True}]), [f"error upstream/several {P}/interfaces[wan2]/upstream"]),
     ("off, so no upstream", one(enabled=False, interfaces=[]), []),
+    # threshold and the families
+    ("threshold, IPv4", one(interfaces=[WAN, {"interface": "lan0", "threshold": 16}]), []),
+    (
+        "threshold, both families",
+        one(family=["ipv4", "ipv6"], interfaces=[WAN, {"interface": "lan0", "threshold": 16}, {"interface": "lan1", "threshold": 1}]),
+        [f"warning threshold/no-effect-on-ipv6 {P}/interfaces[lan0]/threshold"],
+    ),
+    (
+        "threshold, IPv6 alone",
+        one(family="ipv6", interfaces=[WAN, {"interface": "lan0", "threshold": 0}]),
+        [f"warning threshold/no-effect-on-ipv6 {P}/interfaces[lan0]/threshold"],
+    ),
     # roles and patterns
     ("patterns of both roles", one(interfaces=[{"interface": "e*", "upstream": True}, "et*"]), [f"error interface/both-roles {P}/interfaces[et*]"]),
     ("patterns of one role", one(interfaces=[WAN, "l*", "la*"]), [f"warning interface/two-patterns {P}/interfaces[la*]"]),

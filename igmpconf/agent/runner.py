@@ -25,6 +25,7 @@ from igmpconf.engine.events import (
     ConfigReplaced,
     EffectFailed,
     Event,
+    InterfaceAddress,
     LinkChanged,
     LinkRemoved,
     PacketReceived,
@@ -41,8 +42,8 @@ from igmpconf.linux.kernel import Interface, Kernel, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
-from igmpconf.model.leaf import Address
-from igmpconf.model.state import AgentState, DeviceState, MfcRow, SourceRow
+from igmpconf.model.leaf import Address, Prefix
+from igmpconf.model.state import AgentState, DeviceState, InterfaceRow, MfcRow, SourceRow, counters
 from igmpconf.observe.record import Recorder
 from igmpconf.runtime import Clock, Driver
 
@@ -195,6 +196,8 @@ class Runner:
         self._recorder = recorder
         self._flows = flows
         self._surroundings = surroundings
+        if surroundings is not None:
+            surroundings.subnets = self._subnets
         self._held = {key: (table, sock) for name, sock in (held or {}).items() for key, table in (_from_held_name(name),)}
         self._instances: dict[_Key, _Instance] = {}
         self._links = kernel.watch_links()
@@ -344,13 +347,17 @@ class Runner:
         if former is not None:
             self._own.difference_update((ifindex, one.address) for one in (*former.ipv4, *former.ipv6))
 
+    def _subnets(self) -> dict[str, list[Prefix]]:
+        return {interface.name: [_subnet(one) for one in (*interface.ipv4, *interface.ipv6)] for interface in self._interfaces.values()}
+
     # state
 
     def snapshot(self) -> DeviceState:
         """The engines' state with the kernel's counters."""
         parts = [self._snapshot_one(instance) for instance in self._instances.values()]
+        dropped = self._surroundings.dropped() if self._surroundings is not None else {}
         return DeviceState(
-            interfaces=_joined(part.interfaces for part in parts),
+            interfaces=tuple(_with_counters(row, dropped.get((row.instance, row.interface, row.family), {})) for part in parts for row in part.interfaces),
             groups=_joined(part.groups for part in parts),
             upstream=_joined(part.upstream for part in parts),
             mfc=_joined(part.mfc for part in parts),
@@ -454,6 +461,16 @@ def _counted(row: MfcRow, entry: RouteEntry | None) -> MfcRow:
     if state != "withheld":
         state = "forwarding" if entry.packets else "waiting-for-data"
     return dataclasses.replace(row, packets=entry.packets, bytes=entry.octets, wrong_if=entry.wrong_if, state=state)
+
+
+def _subnet(address: InterfaceAddress) -> Prefix:
+    return ipaddress.ip_network((address.address, address.prefix_length), strict=False)
+
+
+def _with_counters(row: InterfaceRow, more: Mapping[str, int]) -> InterfaceRow:
+    if not more:
+        return row
+    return dataclasses.replace(row, counters=counters({one.name: one.value for one in row.counters} | dict(more)))
 
 
 def _joined(parts: Iterable[tuple[_Row, ...]]) -> tuple[_Row, ...]:

@@ -21,17 +21,19 @@ import dataclasses
 import errno
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from igmpconf.agent.owned import Belongings, OwnedFile, Setting
 from igmpconf.engine.effects import Note
 from igmpconf.errors import KernelError
 from igmpconf.linux import sysctl, vlan
+from igmpconf.linux.guard import guards, is_guarded
 from igmpconf.linux.nft import Nftables, Rule, wanted_rules
 from igmpconf.linux.sysctl import RP_FILTER_ALL, Settings, Sysctls, rp_filter, wanted_settings
 from igmpconf.linux.vlan import Link, LinkTable, VlanLinks, steps
 from igmpconf.model.config import DeviceConfig
+from igmpconf.model.leaf import Prefix
 from igmpconf.model.state import DeviationRow
 
 _READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -42,7 +44,10 @@ _NETLINK_NETFILTER = 12
 
 
 class Surroundings:
-    """Implements what the docstring above draws; `log` takes notes, always on `loop`."""
+    """Implements what the docstring above draws; `log` takes notes, always on `loop`.
+
+    `subnets` tells those of every interface there is, by its name; whoever follows the interfaces sets it.
+    """
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class Surroundings:
         firewall: Nftables | None = None,
         links: LinkTable | None = None,
         settings: Settings | None = None,
+        subnets: Callable[[], Mapping[str, Sequence[Prefix]]] = dict,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         self._loop = loop
@@ -61,6 +67,7 @@ class Surroundings:
         self._firewall = firewall or Nftables()
         self._links: LinkTable = links or VlanLinks()
         self._settings: Settings = settings or Sysctls()
+        self.subnets = subnets
         self._look_every_s = look_every_s
         self._owned: OwnedFile | None = None
         self._config = DeviceConfig()  # in force
@@ -140,7 +147,9 @@ class Surroundings:
             self._own(has_rules=bool(rules))
 
     def _rules(self, config: DeviceConfig) -> tuple[Rule, ...]:
-        return wanted_rules(config, self._listed()) if config.firewall is not None else ()
+        """The guards first: the order tells nothing between tables, and they are the same whatever the firewall says."""
+        guarding = tuple(guard.rule for guard in guards(config, self.subnets())) if is_guarded(config) else ()
+        return guarding + (wanted_rules(config, self._listed()) if config.firewall is not None else ())
 
     def _listed(self) -> Mapping[str, Link]:
         try:
@@ -242,6 +251,21 @@ class Surroundings:
         self._seen = {key: self._seen.get(key, now) for key in unique}
         return tuple(dataclasses.replace(unique[key], since_s=int(now - since)) for key, since in sorted(self._seen.items()))
 
+    def dropped(self) -> dict[tuple[str, str, str], dict[str, int]]:
+        """What the guards dropped, by counter, of each (instance, interface, family) that has guards."""
+        if not is_guarded(self._config):
+            return {}
+        try:
+            counts = self._firewall.counts()
+        except KernelError as error:
+            self._tell(error)
+            return {}
+        found: dict[tuple[str, str, str], dict[str, int]] = {}
+        for guard in guards(self._config, self.subnets()):
+            of_interface = found.setdefault((guard.instance, guard.interface, guard.family), {})
+            of_interface[guard.counter] = of_interface.get(guard.counter, 0) + counts.get(guard.rule.comment, 0)
+        return found
+
     def look_soon(self) -> None:
         """Something was announced: look once the burst is over."""
         if self._soon is None and self._is_started:
@@ -282,7 +306,8 @@ class Surroundings:
         is_needed = bool(self._config.vlans or self._config.firewall or self._config.proxies)
         if is_needed and self._timer is None:
             self._timer = self._loop.call_later(self._look_every_s, self._look)
-        if self._config.firewall is not None and self._watch is None:
+        has_rules = self._config.firewall is not None or is_guarded(self._config)
+        if has_rules and self._watch is None:
             try:
                 watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
                 watch.bind((0, 1 << _NFNLGRP_NFTABLES - 1))
@@ -290,7 +315,7 @@ class Surroundings:
                 return  # the timer still looks
             self._watch = watch
             self._loop.add_reader(watch.fileno(), self._announced)
-        elif self._config.firewall is None:
+        elif not has_rules:
             self._watch_off()
 
     def _announced(self) -> None:

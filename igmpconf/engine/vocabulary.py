@@ -19,6 +19,8 @@ COUNTERS: dict[str, str] = {
     "send-failed": "messages that the kernel refused to send",
     "cache-missed": "datagrams for which the kernel had no forwarding entry at all",
     "wrong-interface": "datagrams that arrived elsewhere than their forwarding entry says",
+    "dropped-foreign-source": "copies of datagrams not passed on: their source is neither of the upstream's subnets nor of its alternative-subnets",
+    "dropped-local-group": "copies of datagrams to local-groups that would have crossed between the upstream and the downstreams",
     "rejected-bad-group": "messages about an address that is no group",
     "rejected-checksum": "messages with a wrong checksum",
     "rejected-denied": "records, or sources of records, that a rule in groups denies",

@@ -2,8 +2,9 @@
 
 Our rules stand in other people's base chains, those of hook input, forward and output that drop something, before the
 first rule that may drop.  A rule of ours is known by its comment, `igmpconf:` and a digest of what it says; nothing
-else in those chains is ever touched.  A chain that drops nothing is left alone, except that a drop which the user
-wants and no such chain can take stands in a table of our own.
+else in those chains is ever touched.  A chain that drops nothing is left alone.  Two kinds of rules stand in a table of
+our own: a drop which the user wants and no such chain can take, and what guards the streams (guard.py), because a
+chain of others may accept before it.
 
 Read and written with the program `nft` in JSON: one listing (3 ms), one transaction, so that no packet meets half of
 it.  Pure but for `Nftables`.
@@ -11,6 +12,7 @@ it.  Pure but for `Nftables`.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -55,6 +57,7 @@ class Rule:
     text: str  # its expressions, as JSON
     comment: str
     drops: bool = False
+    is_own: bool = False  # stands in our own table only, where no verdict of others comes first
 
     @property
     def expressions(self) -> list[Expression]:
@@ -142,6 +145,17 @@ def _written(one: FirewallRule, names: Sequence[str]) -> Iterable[Rule]:
             yield _rule(one.chain, versions or {4, 6}, matches, one.action, f"rule {one.sequence}" + (f": {one.comment}" if one.comment else ""))
 
 
+def drop_of_forwarded(
+    what: str, version: int, *, arrives: str | None = None, leaves: str | None = None, unless_from: Sequence[Prefix] = (), to: Sequence[Prefix] = ()
+) -> Rule:
+    """Drops datagrams to groups in `to` (empty: to any group) that are forwarded, except those from `unless_from`; IGMP and MLD are never forwarded."""
+    matches = [*_interface("iifname", arrives), *_interface("oifname", leaves)]
+    matches.append(_in("daddr", version, to) if to else _address("daddr", version, _GROUPS[version]))
+    if unless_from:
+        matches.append(_in("saddr", version, unless_from, op="!="))
+    return dataclasses.replace(_rule("forward", {version}, matches, "drop", what), is_own=True)
+
+
 def _rule(hook: str, versions: Iterable[int], matches: Sequence[Expression], verdict: str, what: str) -> Rule:
     text = json.dumps([*matches, {"counter": None}, {verdict: None}])
     # a quote would make a saved ruleset unreadable for nft, a control character for people
@@ -162,6 +176,11 @@ def _protocol(name: str) -> Expression:
 
 def _address(field: str, version: int, prefix: Expression) -> Expression:
     return _match({"payload": {"protocol": "ip" if version == 4 else "ip6", "field": field}}, {"prefix": prefix})
+
+
+def _in(field: str, version: int, prefixes: Sequence[Prefix], op: str = "==") -> Expression:
+    left = {"payload": {"protocol": "ip" if version == 4 else "ip6", "field": field}}
+    return {"match": {"op": op, "left": left, "right": {"set": [{"prefix": _said(prefix)} for prefix in prefixes]}}}
 
 
 def _said(prefix: Prefix) -> Expression:
@@ -271,11 +290,15 @@ def changes(ruleset: Ruleset, wanted: Sequence[Rule], shown: Mapping[tuple[str, 
     for chain in ruleset.values():
         if chain.key[1] == TABLE:
             continue
-        mine = [rule for rule in wanted if rule.hook == chain.hook and rule.versions & _VERSIONS[chain.key[0]]] if drops(ruleset, chain) else []
+        mine = [rule for rule in wanted if _belongs_into(rule, chain)] if drops(ruleset, chain) else []
         change = _change(chain, mine, first_drop(ruleset, chain), shown)
         if change is not None:
             found.append(change)
     return found + _own_table(ruleset, wanted, shown)
+
+
+def _belongs_into(rule: Rule, chain: Chain) -> bool:
+    return rule.hook == chain.hook and not rule.is_own and bool(rule.versions & _VERSIONS[chain.key[0]])
 
 
 def _change(chain: Chain, wanted: Sequence[Rule], limit: int | None, shown: Mapping[tuple[str, str], str]) -> Change | None:
@@ -302,12 +325,15 @@ def _change(chain: Chain, wanted: Sequence[Rule], limit: int | None, shown: Mapp
 
 
 def _own_table(ruleset: Ruleset, wanted: Sequence[Rule], shown: Mapping[tuple[str, str], str]) -> list[Change]:
-    """Chains of our own for the hooks where a drop is wanted that the chains of others do not take for every version."""
-    needed = []
+    """Chains of our own for the hooks where rules are wanted that stand nowhere else, or a drop that the chains of others do not take for every version."""
+    needed: dict[str, list[Rule]] = {}
     for hook in _HOOKS:
+        of_hook = [rule for rule in wanted if rule.hook == hook]
         covered = frozenset[int]().union(*(_VERSIONS[chain.key[0]] for chain in ruleset.values() if chain.hook == hook and drops(ruleset, chain)))
-        if any(rule.drops and rule.hook == hook and not rule.versions <= covered for rule in wanted):
-            needed.append(hook)
+        is_uncovered = any(rule.drops and not rule.is_own and not rule.versions <= covered for rule in of_hook)
+        here = [rule for rule in of_hook if rule.is_own or is_uncovered]
+        if here:
+            needed[hook] = here
     there = {chain.key[2]: chain for chain in ruleset.values() if chain.key[:2] == ("inet", TABLE)}
     found = []
     for hook in sorted({*needed, *there}):
@@ -324,7 +350,7 @@ def _own_table(ruleset: Ruleset, wanted: Sequence[Rule], shown: Mapping[tuple[st
             chain = Chain(key, hook, "accept", ())
             base = {"family": "inet", "table": TABLE, "name": hook, "type": "filter", "hook": hook, "prio": 0, "policy": "accept"}
             first = [{"add": {"table": {"family": "inet", "name": TABLE}}}, {"add": {"chain": base}}]
-        change = _change(chain, [rule for rule in wanted if rule.hook == hook], None, shown)
+        change = _change(chain, needed[hook], None, shown)
         if change is not None:
             found.append(Change(key, (*first, *change.commands), change.absent, change.stray))
     return found
@@ -378,6 +404,15 @@ class Nftables:
         if changes(self.read(), wanted, self._shown):
             raise KernelError(verb, errno.EBUSY, f"cannot {verb}: another program keeps changing the same chains", hint="see `nft monitor`")
         return True
+
+    def counts(self) -> dict[str, int]:
+        """Packets that matched each rule of our own table, by comment.  Raises KernelError."""
+        found: dict[str, int] = {}
+        for item in json.loads(self._run("read the firewall", "-t", "list", "ruleset"))["nftables"]:
+            rule = item.get("rule")
+            if rule is not None and rule["table"] == TABLE:
+                found[rule.get("comment", "")] = sum(one["counter"]["packets"] for one in rule["expr"] if isinstance(one.get("counter"), dict))
+        return found
 
     def _learn(self, done: Sequence[Change]) -> None:
         """How nft prints what we just placed."""

@@ -29,8 +29,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_USAGE, f"{self.prog}: {message}\n")
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from igmpconf.agent.document import VERSION  # noqa: PLC0415 - the keeper stays small without the model
+        from igmpconf.observe.record import program_version  # noqa: PLC0415 - as above
+
+        sys.stdout.write(f"igmpconf-agent {program_version()}, state directory version {VERSION}\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="igmpconf-agent", description="The on-device part of igmpconf: IGMP/MLD proxy engine and NETCONF server.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and that of the state directory that it writes")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|netconf")
     run = verbs.add_parser("run", help="run the engine and serve NETCONF on a unix socket, in the foreground")
     run.add_argument("--state-dir", type=Path, default=_STATE_DIR, metavar="DIR", help=f"where the configuration and its journal are kept ({_STATE_DIR})")

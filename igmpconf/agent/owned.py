@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from igmpconf.agent.journal import write_durably
+from igmpconf.agent.files import DISK, Files, write_durably
 from igmpconf.linux.vlan import Owned
 
 FILE = "owned.json"
@@ -46,7 +46,8 @@ def world() -> str:
 class OwnedFile:
     """`now` is what the file says; without a state directory it is only remembered."""
 
-    def __init__(self, state_dir: Path | None) -> None:
+    def __init__(self, state_dir: Path | None, files: Files = DISK) -> None:
+        self._files = files
         self._path = state_dir / FILE if state_dir is not None else None
         self.now = Belongings()
         self.finding: str | None = None
@@ -62,9 +63,9 @@ class OwnedFile:
         if belongings == self.now:
             return
         if self._path is not None:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._files.make_directory(self._path.parent)
             document = {"version": _VERSION, "world": world()} | dataclasses.asdict(belongings)
-            write_durably(self._path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
+            write_durably(self._path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n", files=self._files)
         self.now = belongings
 
 

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from igmpconf.agent.files import DISK, Files
 from igmpconf.agent.owned import Belongings, OwnedFile, Setting
 from igmpconf.engine.effects import Note
 from igmpconf.errors import KernelError
@@ -60,6 +61,7 @@ class Surroundings:
         settings: Settings | None = None,
         subnets: Callable[[], Mapping[str, Sequence[Prefix]]] = dict,
         look_every_s: float = _LOOK_EVERY_S,
+        files: Files = DISK,
     ) -> None:
         self._loop = loop
         self._log = log
@@ -69,6 +71,7 @@ class Surroundings:
         self._settings: Settings = settings or Sysctls()
         self.subnets = subnets
         self._look_every_s = look_every_s
+        self._files = files
         self._owned: OwnedFile | None = None
         self._config = DeviceConfig()  # in force
         self._next: DeviceConfig | None = None  # between prepare and settle or revert
@@ -211,7 +214,7 @@ class Surroundings:
     @property
     def _belongings(self) -> Belongings:
         if self._owned is None:  # not before the journal holds the lock of the state directory
-            self._owned = OwnedFile(self._state_dir)
+            self._owned = OwnedFile(self._state_dir, self._files)
             if self._owned.finding is not None:
                 self._log(Note("warning", "owned/unreadable", {"cause": self._owned.finding}))
         return self._owned.now

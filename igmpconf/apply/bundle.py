@@ -8,10 +8,12 @@ A device needs Python 3.11 and nothing else, and building needs no network.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
 import sys
 import tempfile
 import zipapp
+from importlib import metadata
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
@@ -46,7 +48,19 @@ def build(target: Path) -> None:
         for name in NOT_ON_DEVICE:
             (ours / name).unlink(missing_ok=True)
         (root / "__main__.py").write_text(_MAIN, encoding="ascii")
+        _name(root)
         zipapp.create_archive(root, target, interpreter="/usr/bin/env python3", compressed=True)
+
+
+def _name(root: Path) -> None:
+    """What importlib.metadata reads: our version, and a digest of what is inside, which tells two builds apart."""
+    inside = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        inside.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode() + path.read_bytes())
+    version = f"{metadata.version('igmpconf')}+{inside.hexdigest()[:8]}"
+    place = root / f"igmpconf-{version}.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: igmpconf\nVersion: {version}\n", encoding="ascii")
 
 
 def main() -> int:

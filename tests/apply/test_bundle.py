@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from igmpconf.agent.document import VERSION
 from igmpconf.apply.bundle import NOT_ON_DEVICE, build
 from igmpconf.lab.lab import Lab
 from igmpconf.lab.namespaces import LabError
@@ -46,6 +49,11 @@ def test_it_answers_without_anything_installed(archive: Path) -> None:
     done = run(archive, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "netconf" in done.stdout
+
+
+def test_it_knows_its_version_and_which_build_it_is(archive: Path) -> None:
+    said = run(archive, "--version").stdout
+    assert re.fullmatch(rf"igmpconf-agent {re.escape(metadata.version('igmpconf'))}\+[0-9a-f]{{8}}, state directory version {VERSION}\n", said)
 
 
 def test_every_module_in_it_finds_all_it_imports(archive: Path) -> None:

@@ -20,11 +20,19 @@ from igmpconf.errors import WireError
 
 
 class Downstream:
-    def __init__(self, interface: Interface, ssm_range: PrefixSet, *, contribute: Changed, role_changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        interface: Interface,
+        ssm_range: PrefixSet,
+        *,
+        contribute: Changed,
+        role_changed: Callable[[], None],
+        asked: Callable[[Query, int], None] | None = None,
+    ) -> None:
         self.interface = interface
         self._role_changed = role_changed
         self.is_running = False
-        self.querier = Querier(interface, role_changed=role_changed, timing_changed=self._retimed)
+        self.querier = Querier(interface, role_changed=role_changed, timing_changed=self._retimed, asked=asked)
         self.admission = Admission(interface, ssm_range)
         self.listeners = Listeners(interface, self.querier, self.admission, contribute)
         self._decode = interface.outbox.family.decode

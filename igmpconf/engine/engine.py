@@ -32,6 +32,7 @@ from igmpconf.engine.events import (
 )
 from igmpconf.engine.family import Family
 from igmpconf.engine.interface import Interface
+from igmpconf.engine.messages import Query
 from igmpconf.engine.outbox import Outbox
 from igmpconf.engine.params import InstanceParams, InterfaceParams, resolved
 from igmpconf.engine.proxy import Proxy
@@ -243,6 +244,7 @@ class Engine:
             self.instance.ssm_range,
             contribute=lambda group, wanted: self.proxy.contribute(ifindex, group, wanted),
             role_changed=self._forwarding_changed,
+            asked=None if self.family.hears_itself else lambda query, now_ms: self._asked(ifindex, query, now_ms),
         )
         self._open_vif(ifindex, is_upstream=False)
         self.downstreams[ifindex] = self._ports[ifindex] = downstream
@@ -275,6 +277,18 @@ class Engine:
             ifindex for ifindex, downstream in self.downstreams.items() if downstream.is_running and (downstream.querier.is_querier or anyway)
         }
         self._all_routes_dirty = True
+
+    def _asked(self, ifindex: IfIndex, query: Query, now_ms: int) -> None:
+        """Of several downstreams to one network one is its router (RFC 3376 6, FWD-12): have them hear each other.
+
+        Without it every datagram would come there twice, and from there in again by the other interface.
+        """
+        for other in tuple(self.downstreams.values()):
+            if other.interface.ifindex == ifindex or not other.querier.is_running or not other.interface.shares_network(query.sender):
+                continue
+            other.querier.received(query, now_ms)
+            if other.querier.is_querier:  # it has the lower address, and says so now rather than at its next turn
+                self.downstreams[ifindex].querier.received(other.querier.general_query(), now_ms)
 
     # -- the kernel ----------------------------------------------------------------------------------------------------
 

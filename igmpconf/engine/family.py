@@ -33,6 +33,7 @@ class Family:
     unspecified: bytes  # 0.0.0.0, ::
     older_querier_responses: int  # OVQPI is 2 * 125 s plus this many response times of the older query
     specific_queries_age: bool  # an older version's specific query, too, says that the querier is old (RFC 3810 8.2.1)
+    hears_itself: bool  # messages between our own interfaces to one link arrive; Linux drops IPv4 packets from an address of its own
     smallest_answer_ms: int  # least delay of an answer to an older query: IGMP (0, max], MLD [0, max] (MLD-18)
     decode: Decoder = field(repr=False)  # (payload, sender, destination, ttl, router_alert); raises WireError only
     encode_query: QueryEncoder = field(repr=False)  # (query, mtu_bytes) -> payloads
@@ -76,6 +77,7 @@ IGMP = Family(
     unspecified=bytes(4),
     older_querier_responses=10,  # RFC 9776 8.12: 350 s for a query that leaves 10 s
     specific_queries_age=False,  # RFC 9776 7.2.1
+    hears_itself=False,
     smallest_answer_ms=1,
     decode=igmp.decode,
     encode_query=igmp.encode_query,
@@ -100,6 +102,7 @@ MLD = Family(
     unspecified=bytes(16),
     older_querier_responses=1,  # RFC 3810 9.12: 260 s for a query that leaves 10 s
     specific_queries_age=True,
+    hears_itself=True,
     smallest_answer_ms=0,
     decode=mld.decode,
     encode_query=mld.encode_query,

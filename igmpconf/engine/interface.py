@@ -42,6 +42,11 @@ class Interface:
         """Where our messages come from here; None while the interface has no usable address."""
         return self.params.source_address or self._first_address
 
+    def shares_network(self, address: bytes) -> bool:
+        """`address` is one of a neighbour's here, by our subnets; a subnet of one or two addresses has no further router."""
+        length = self.subnets.longest(address)
+        return length is not None and length <= 8 * len(address) - 2
+
     def send(self, destination: bytes, payload: bytes, counter: str) -> None:
         """Send and count, if the link is up; without an address, from the unspecified one (RFC 3376 4.2.13, RFC 3810 5.2.13)."""
         if not self.link.is_up:

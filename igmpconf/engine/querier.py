@@ -16,13 +16,16 @@ _CLOCK = b""  # the only alarm of a querier
 
 
 class Querier:
-    """`role_changed` is called whenever `is_querier` flips, `timing_changed` when robustness or interval do."""
+    """`role_changed` is called whenever `is_querier` flips, `timing_changed` when robustness or interval do, `asked` after a general query."""
 
-    def __init__(self, interface: Interface, *, role_changed: Callable[[], None], timing_changed: Callable[[], None]) -> None:
+    def __init__(
+        self, interface: Interface, *, role_changed: Callable[[], None], timing_changed: Callable[[], None], asked: Callable[[Query, int], None] | None = None
+    ) -> None:
         self._interface = interface
         self._outbox = interface.outbox
         self._role_changed = role_changed
         self._timing_changed = timing_changed
+        self._asked = asked
         self._startup_left = 0
         self._next_query_ms = 0
         self._other_until_ms = 0
@@ -150,12 +153,18 @@ class Querier:
             group,
         )
 
-    def _general_query(self, now_ms: int) -> None:
+    def general_query(self) -> Query:
+        """What it asks all hosts of the link."""
         params = self._interface.params
-        query = Query(self._interface.address or b"", params.version, None, (), params.query_response_interval_ms, params.robustness, params.query_interval_ms)
+        return Query(self._interface.address or b"", params.version, None, (), params.query_response_interval_ms, params.robustness, params.query_interval_ms)
+
+    def _general_query(self, now_ms: int) -> None:
+        params, query = self._interface.params, self.general_query()
         self._send(query, self._outbox.family.all_hosts)
         self._startup_left = max(0, self._startup_left - 1)
         self._schedule(now_ms + (params.startup_query_interval_ms if self._startup_left else params.query_interval_ms))
+        if self._asked is not None:
+            self._asked(query, now_ms)
 
     def _schedule(self, at_ms: int) -> None:
         self._next_query_ms = at_ms

@@ -246,16 +246,9 @@ for _line in _TEXT.strip().splitlines():
     TITLES[_id], SOURCES[_id] = _rest.split(" | ")
 
 ELSEWHERE = {
-    "QRY-06": "a rule of the configuration: igmpconf/schema/semantic.py",
-    "QRY-07": "a rule of the configuration: igmpconf/model/config.py, igmpconf/schema/semantic.py",
     "QRY-25": "not offered: queries go to the group",
     "OLD-09": "not offered: older reports always count",
     "OLD-10": "not offered: compatibility modes are always on",
     "LEA-07": "not offered: the full tables serve lightweight hosts too",
-    "UP-28": "the agent's: our reports are built on a raw socket, the kernel holds no memberships of its own",
-    "FWD-11": "a rule of the configuration: igmpconf/schema/semantic.py",
-    "FWD-12": "a rule of the configuration: igmpconf/schema/semantic.py",
-    "MLD-21": "the kernel's: a multicast interface receives all multicast",
     "MLD-22": "not offered: MLDv1 always counts",
-    "ROB-05": "the driver's: igmpconf/runtime.py",
 }

@@ -266,3 +266,30 @@ def test_another_version_is_worth_a_line_a_minute(ours, theirs):
     assert len(play.noted("querier/other-version")) == 1
     play.advance(s=61).on("lan0", a_query(version=theirs), host=LOWER)
     assert len(play.noted("querier/other-version")) == 2
+
+
+@covers("FWD-12")
+@pytest.mark.parametrize("order", [("lan0", "lan1"), ("lan1", "lan0")])
+def test_of_two_interfaces_to_one_network_the_lower_address_is_its_router_at_once_and_for_good(order):
+    """IPv4 alone: Linux keeps packets from an address of our own from us, so the two cannot hear each other."""
+    addresses = {"lan0": "10.7.0.1/24", "lan1": "10.7.0.9/24"}
+    play = Play().configure(config("wan", "lan0", "lan1")).plug("wan")
+    for name in order:
+        play.plug(name, addresses[name])
+    play.found()
+    for _ in range(4):
+        assert [play.interface(name).querier.self_ for name in ("lan0", "lan1")] == [True, False]
+        assert {ifindex for ifindex, _ in play.engine.routes.installed[None, None][1]} == {play.names["wan"], play.names["lan0"]}
+        play.advance(s=200)
+    play.unplug("lan0").advance(s=300)
+    assert play.interface("lan1").querier.self_
+
+
+@covers("FWD-12")
+@pytest.mark.parametrize("addresses", [("10.7.0.1/32", "10.7.0.1/32"), ("10.7.0.0/31", "10.7.0.1/31"), ("10.7.0.1/24", "10.8.0.1/24")])
+def test_interfaces_to_different_networks_and_unnumbered_ones_all_have_their_router(addresses):
+    play = Play().configure(config("wan", "lan0", "lan1")).plug("wan")
+    for name, address in zip(("lan0", "lan1"), addresses, strict=True):
+        play.plug(name, address)
+    play.advance(s=300)
+    assert [play.interface(name).querier.self_ for name in ("lan0", "lan1")] == [True, True]

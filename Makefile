@@ -12,13 +12,14 @@ TEST_NEEDS := $(DEMO_NEEDS) sshd:openssh-server ssh:openssh-client
 BENCH_NEEDS := $(TEST_NEEDS) igmpproxy:igmpproxy
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help setup demo test test-vm check format bench fuzz agent clean
+.PHONY: help setup demo test test-clients test-vm check format bench fuzz agent clean
 .SILENT:
 
 help:
 	echo "make demo    the main job in a lab of network namespaces, under a minute"
 	echo "make test    every test            (make test ARGS='-k querier')"
 	echo "make test-vm tests that need 802.1Q, on a kernel that is booted for them (user-mode-linux), a minute"
+	echo "make test-clients  NETCONF clients of others against the agent: half a gigabyte to install, a minute"
 	echo "make check   format, lint, types, architecture: what CI runs before the tests"
 	echo "make bench   measured against Debian's igmpproxy"
 	echo "make fuzz    let a coverage-guided fuzzer loose on decoders and engine (make fuzz SECONDS_EACH=600)"
@@ -34,6 +35,10 @@ demo: setup
 test: setup
 	./.ci/packages $(TEST_NEEDS)
 	$(BIN)/pytest -q --ignore=tests/vm $(ARGS)
+
+test-clients: $(VENV)/.clients
+	./.ci/packages $(TEST_NEEDS)
+	$(BIN)/pytest -q -rs tests/topology/test_other_clients.py $(ARGS)
 
 test-vm: setup
 	./.ci/packages ip:iproute2 linux.uml:user-mode-linux modprobe:kmod
@@ -71,6 +76,12 @@ $(VENV)/.installed: pyproject.toml $(shell test -x $(BIN)/python && $(BIN)/pytho
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -qq --disable-pip-version-check -e '.[dev]'
 	$(BIN)/pip install -qq --disable-pip-version-check --only-binary :all: 'atheris>=2.3' 2>/dev/null || echo "no atheris for this machine: its test will be skipped" >&2
+	touch $@
+
+# Ansible and its collections are too large for everybody's environment.
+$(VENV)/.clients: $(VENV)/.installed
+	echo "installing NETCONF clients into $(VENV) (once)"
+	$(BIN)/pip install -qq --disable-pip-version-check -e '.[clients]'
 	touch $@
 
 .PHONY: remake

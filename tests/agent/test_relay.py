@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -114,3 +116,30 @@ def test_a_reader_that_leaves_ends_the_program(service):
     client.stdin.close()
     assert client.wait(timeout=10) == 0
     client.stderr.close()
+
+
+def test_a_terminal_between_client_and_relay_changes_no_octet(service):
+    """`ssh -tt -s` gives the subsystem a terminal; a cooked one echoes and writes CR LF for LF."""
+    ours, theirs = pty.openpty()
+    process = relayed(service.socket_path, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    decoder = Decoder()
+
+    def next_message() -> bytes:
+        while (message := decoder.next_message()) is None:
+            decoder.feed(os.read(ours, 65536))
+        return message
+
+    try:
+        assert next_message().startswith(b"<?xml")
+        os.write(ours, framed(HELLO_1_1.encode(), is_chunked=False))
+        decoder.use_chunks()
+        for number in range(3):
+            os.write(ours, question(number))
+            reply = next_message()
+            assert b"<rpc-reply" in reply  # and not the question again
+            assert b"\r" not in reply
+    finally:
+        os.close(ours)  # the terminal hangs up
+    _, errors = process.communicate(timeout=20)
+    assert errors == b""

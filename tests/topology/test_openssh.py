@@ -105,6 +105,44 @@ def test_raw_ssh_gets_everything_it_asked_for_before_it_closed_its_end(agent, ss
     assert [parse(decoder.next_message() or b"").get("message-id") for _ in range(3)] == ["0", "1", "2"]
 
 
+def test_raw_ssh_does_the_whole_job(agent, sshd):
+    """lock, edit, validate, confirmed commit, confirm; then a change that is cancelled and one that is discarded; a schema."""
+    candidate = "<target><candidate/></target>"
+    edit = f"<edit-config>{candidate}<config>%s</config></edit-config>"
+    asked = (
+        f"<lock>{candidate}</lock>",
+        edit % ONE_PROXY,
+        "<validate><source><candidate/></source></validate>",
+        "<commit><confirmed/><confirm-timeout>60</confirm-timeout></commit>",
+        "<commit/>",
+        edit % threshold(7),
+        "<commit><confirmed/></commit>",
+        "<cancel-commit/>",
+        edit % threshold(8),
+        "<discard-changes/>",
+        f"<unlock>{candidate}</unlock>",
+        "<get-config><source><candidate/></source></get-config>",
+        '<get-schema xmlns="urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring"><identifier>igmpconf</identifier></get-schema>',
+        "<close-session/>",
+    )
+    said = framed(HELLO_1_1.encode(), is_chunked=False)
+    for number, operation in enumerate(asked):
+        said += framed(f'<rpc xmlns="{BASE}" message-id="{number}">{operation}</rpc>'.encode(), is_chunked=True)
+    done = subprocess.run(sshd.command(), input=said, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    decoder = Decoder()
+    decoder.feed(done.stdout)
+    decoder.next_message()
+    decoder.use_chunks()
+    replies = [decoder.next_message() or b"" for _ in asked]
+    for operation, reply in zip(asked[:11], replies, strict=False):
+        assert b"<ok/>" in reply, operation
+    assert b"lan0" in replies[11]
+    assert b"threshold" not in replies[11]
+    assert b"module igmpconf {" in replies[12]
+    assert b"<ok/>" in replies[13]
+
+
 def test_nc_020_close_session_ends_the_channel_with_status_0(agent, sshd):
     client = subprocess.Popen(sshd.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert client.stdin is not None

@@ -98,6 +98,45 @@ def test_netconf_client(agent, sshd):
         assert any(b"netconf-confirmed-commit" in one for one in seen)
 
 
+def test_scrapli(agent, sshd):
+    """It asks for a terminal (`ssh -tt -s`), so that the octets pass two of them."""
+    driver = module("scrapli_netconf.driver", "scrapli-netconf")
+
+    def opened():
+        return driver.NetconfDriver(
+            host="127.0.0.1",
+            port=sshd.port,
+            auth_username=getpass.getuser(),
+            auth_private_key=str(sshd.home / "user"),
+            auth_strict_key=False,
+            ssh_config_file=False,
+            timeout_ops=20,
+        )
+
+    def done(answer) -> str:
+        assert not answer.failed, answer.result
+        return answer.result
+
+    with opened() as client, opened() as fresh:
+        done(client.lock("candidate"))
+        assert "locked by session" in fresh.lock("candidate").result
+        done(client.edit_config(CONFIG % ONE_PROXY, target="candidate"))
+        done(client.validate("candidate"))
+        done(client.commit(confirmed=True, timeout=60, persist="token"))
+        done(client.unlock("candidate"))
+        done(fresh.commit(persist_id="token"))
+        done(fresh.edit_config(CONFIG % threshold(7), target="candidate"))
+        done(fresh.commit(confirmed=True, timeout=60))
+        assert lan_threshold(agent) == 7
+        done(fresh.rpc("<cancel-commit/>"))
+        assert lan_threshold(agent) is None
+        done(fresh.edit_config(CONFIG % threshold(8), target="candidate"))
+        done(fresh.discard())
+        assert "threshold" not in done(fresh.get_config("candidate"))
+        assert "lan0" in done(client.get_config("running"))
+        assert "module igmpconf {" in done(client.rpc(GET_SCHEMA))
+
+
 PLAYBOOK = """
 - hosts: device
   gather_facts: false
@@ -123,6 +162,19 @@ PLAYBOOK = """
         content: <confirmed/><confirm-timeout>60</confirm-timeout>
     - ansible.netcommon.netconf_rpc:
         rpc: commit
+        xmlns: urn:ietf:params:xml:ns:netconf:base:1.0
+    - ansible.netcommon.netconf_config:
+        target: candidate
+        lock: never
+        commit: false
+        content: |
+          UNWANTED
+    - ansible.netcommon.netconf_rpc:
+        rpc: commit
+        xmlns: urn:ietf:params:xml:ns:netconf:base:1.0
+        content: <confirmed/>
+    - ansible.netcommon.netconf_rpc:
+        rpc: cancel-commit
         xmlns: urn:ietf:params:xml:ns:netconf:base:1.0
     - ansible.netcommon.netconf_get:
         source: running
@@ -153,7 +205,9 @@ def test_ansible(agent, sshd, tmp_path):
     if program is None:
         pytest.skip("ansible is not installed; pip install 'igmpconf[clients]'")
     playbook, inventory, home = (tmp_path / name for name in ("play.yml", "hosts.yml", "ansible"))
-    playbook.write_text(PLAYBOOK.replace("CONTENT", (CONFIG % ONE_PROXY).replace("\n", " ")).replace("CHANGE", CONFIG % threshold(7)))
+    playbook.write_text(
+        PLAYBOOK.replace("CONTENT", (CONFIG % ONE_PROXY).replace("\n", " ")).replace("CHANGE", CONFIG % threshold(7)).replace("UNWANTED", CONFIG % threshold(8))
+    )
     facts = {
         "ansible_host": "127.0.0.1",
         "ansible_port": sshd.port,
@@ -178,7 +232,7 @@ def test_ansible(agent, sshd, tmp_path):
     assert lan_threshold(agent) == 7
     with agent.client() as local:
         events = [one.text for one in local.data("<get/>").iter() if one.tag == f"{IC}event"]
-    assert events == ["commit", "confirmed", "confirm"]
+    assert events == ["commit", "confirmed", "confirm", "confirmed", "rollback-cancel"]
 
 
 def test_a_client_that_is_killed_leaves_nothing(agent, sshd):

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable
 
 from tests.kit.live import LiveProxy
 from tests.kit.netns import Namespace, Net, sysctl, wait_until
-from tests.kit.wire import Member, Source, Tap
+from tests.kit.wire import Member, Source, Tap, family_of
 
 TIMES = {"query-interval": "2s", "query-response-interval": "400ms", "last-member-interval": "200ms"}
 BOTH = ["ipv4", "ipv6"]
+MARK = {"ipv4": "239.9.9.9", "ipv6": "ff15::99"}
 
 
 def instance(upstream: str | dict, *downstreams: str | dict, **leaves) -> dict:
@@ -128,3 +129,26 @@ def counted(sources: Iterable[Source], group: str, taps: Iterable[Tap], last: Ca
                 counts[source] = counts.get(source, 0) + 1
         found.append(counts)
     return found
+
+
+def marked(site: Site, source: Source, *hosts: Namespace) -> Callable[[bytes], None]:
+    """A way to be sure that what `source` sent before is through: a group that all `hosts` have."""
+    mark = MARK[family_of(source.address).name]
+    taps = [site.tap(host) for host in hosts]
+    for host, tap in zip(hosts, taps, strict=True):
+        site.member(host, mark).join()
+        flows(source, mark, tap)
+
+    def through(payload: bytes) -> None:
+        source.ttl(16)
+        source.send(mark, payload)
+        wait_until(lambda: all(payload in {got for _, got in tap.arrivals(mark)} for tap in taps), "the mark")
+
+    return through
+
+
+def passes(source: Source, group: str, taps: Iterable[Tap], through: Callable[[bytes], None]) -> list[bool]:
+    """Whether a round of datagrams reaches each of the taps: all of it or none."""
+    got = [sum(one.values()) for one in counted([source], group, taps, through)]
+    assert set(got) <= {0, 20}
+    return [number == 20 for number in got]

@@ -17,35 +17,11 @@ from tests.kit.agent import Agent
 from tests.kit.builders import IS_EX, IS_IN, TO_EX, TO_IN, record
 from tests.kit.conformance import covers
 from tests.kit.netns import wait_until
-from tests.kit.site import cable, counted, flows, instance
+from tests.kit.site import MARK, cable, counted, flows, instance, marked, passes
 from tests.kit.wire import Member, Source, Stranger, Tap, family_of
 
 pytestmark = pytest.mark.kernel
 BOTH = pytest.mark.parametrize(("group", "head"), [pytest.param("239.1.1.1", "10.1.0.2", id="igmp"), pytest.param("ff15::1", "fd00:1::2", id="mld")])
-MARK = {"ipv4": "239.9.9.9", "ipv6": "ff15::99"}
-
-
-def marked(site, source: Source, *hosts):
-    """A way to be sure that what `source` sent before is through: a group that all `hosts` have."""
-    mark = MARK[family_of(source.address).name]
-    taps = [site.tap(host) for host in hosts]
-    for host, tap in zip(hosts, taps, strict=True):
-        site.member(host, mark).join()
-        flows(source, mark, tap)
-
-    def through(payload: bytes) -> None:
-        source.ttl(16)
-        source.send(mark, payload)
-        wait_until(lambda: all(payload in {got for _, got in tap.arrivals(mark)} for tap in taps), "the mark")
-
-    return through
-
-
-def passes(source: Source, group: str, taps, through) -> list[bool]:
-    """Whether a round of datagrams reaches each of the taps: all of it or none."""
-    got = [sum(one.values()) for one in counted([source], group, taps, through)]
-    assert set(got) <= {0, 20}
-    return [number == 20 for number in got]
 
 
 @covers("FWD-07")

@@ -314,3 +314,36 @@ def test_any_single_loss_heals(said, lost, quick_leave):
     chain.until(100_000 + 6_000)
     assert chain.upper.engine.proxy.database.get(group) is None, "so is a leave"
     assert chain.passed > 6
+
+
+A, B, C = UNIVERSE[:3]
+# What the host wanted, and what it says when it changes its mind (RFC 3376 5.1).
+CHANGES = {
+    "one source for another": ([Record(RecordKind.ALLOW, GROUPS[0], frozenset({A, B}))], [Record(RecordKind.ALLOW, GROUPS[0], frozenset({C})), Record(RecordKind.BLOCK, GROUPS[0], frozenset({A}))]),
+    "one source less": ([Record(RecordKind.ALLOW, GROUPS[0], frozenset({A, B}))], [Record(RecordKind.BLOCK, GROUPS[0], frozenset({B}))]),
+    "all but one": ([Record(RecordKind.ALLOW, GROUPS[0], frozenset({A, B}))], [Record(RecordKind.TO_EX, GROUPS[0], frozenset({B}))]),
+    "only one": ([Record(RecordKind.TO_EX, GROUPS[0], frozenset({B}))], [Record(RecordKind.TO_IN, GROUPS[0], frozenset({A}))]),
+    "another one blocked": ([Record(RecordKind.TO_EX, GROUPS[0], frozenset({B}))], [Record(RecordKind.BLOCK, GROUPS[0], frozenset({C})), Record(RecordKind.ALLOW, GROUPS[0], frozenset({B}))]),
+    "nothing blocked any more": ([Record(RecordKind.TO_EX, GROUPS[0], frozenset({B}))], [Record(RecordKind.TO_EX, GROUPS[0], frozenset())]),
+}  # fmt: skip
+
+
+@covers("ROB-01", "UP-05", "MEM-10", "MEM-12")
+@pytest.mark.parametrize("quick_leave", ["off", "auto", "on"])
+@pytest.mark.parametrize("lost", range(12))
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_single_loss_during_a_change_of_sources_heals(change, lost, quick_leave):
+    """Until the last packet of the change is out, any one of them, in either direction, may vanish."""
+    before, after = CHANGES[change]
+    chain = Chain(0, quick_leave)
+    group = GROUPS[0]
+    chain.until(2_000)
+    chain.lower.on("lan0", *before)
+    chain.until(100_000)
+    assert chain.upper.engine.proxy.database.get(group) == chain.lower.engine.proxy.database[group]
+    chain.passed, chain.lost = 0, lost + 1
+    chain.lower.on("lan0", *after)
+    chain.until(100_000 + 6_000)
+    held = chain.upper.engine.proxy.database.get(group)
+    assert held == chain.lower.engine.proxy.database[group]
+    assert chain.passed >= 2

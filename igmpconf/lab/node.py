@@ -29,6 +29,8 @@ _PACKET_OUTGOING = 4  # linux/if_packet.h
 _BUFFER_BYTES = 8 << 20  # a busy machine may leave us unscheduled for a while; that must not look like loss
 _BATCH = 256  # datagrams read before the next request is looked at
 _REQUEST_BYTES = 65_536
+_MOST_GROUPS = 500  # told one by one: an answer is one packet, of 64 KiB at most
+OTHER_GROUPS = "others"
 
 
 @dataclass(slots=True)
@@ -168,6 +170,8 @@ class Node:
                 continue
             if packet[16] >> 4 == 0b1110 and int.from_bytes(packet[header_bytes + 2 : header_bytes + 4], "big") == PORT:
                 group = socket.inet_ntoa(packet[16:20])
+                if group not in self._on_wire and len(self._on_wire) >= _MOST_GROUPS:
+                    group = OTHER_GROUPS
                 self._on_wire[group] = self._on_wire.get(group, 0) + 1
 
     # --- sending

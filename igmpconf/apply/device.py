@@ -3,13 +3,18 @@
     IDLE -> CONNECTED -> LOCKED -> CHECKED -> EDITED -> VALIDATED -> PROVISIONAL -> VERIFIED -> CONFIRMED
                                                                          |             |
                                                                          +--- LEFT <---+  (left unconfirmed on purpose)
+    the rollout stops before its turn                                              -> SKIPPED      never begun
     a failure before the commit     discard, unlock, close                         -> REFUSED      nothing was changed
     a failure after it              cancel over a fresh session                    -> ROLLED_BACK  old again
     the connection dies in between  look what happened, then cancel or confirm     -> IN_DOUBT only when nobody answers
 
 VERIFIED waits for `Decided`, because a fleet may have to agree first; a single device gets it at once.  One effect is
 under way at a time; its outcome is the next event.  The commit is confirmed over another session than made it, so a
-change that cuts us off cannot be kept.  This file does not know NETCONF, threads or the journal.
+change that cuts us off cannot be kept.  Who waits long for the others' agreement extends its own deadline.
+
+What is tried again, and when: before the commit everything, `LadderPolicy.attempts` times, because nothing has happened
+yet; after it only what names the commit by its persist id, because that cannot hit anybody else's.
+This file does not know NETCONF, threads or the journal.
 """
 
 from __future__ import annotations
@@ -17,195 +22,47 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Literal, assert_never
+from typing import assert_never
 
+from igmpconf.apply.steps import (
+    ENDS,
+    Answer,
+    Before,
+    Begin,
+    Cancel,
+    CancelRequested,
+    Close,
+    CommitProvisionally,
+    Confirm,
+    Connect,
+    Decided,
+    Discard,
+    Edit,
+    Effect,
+    Event,
+    Extend,
+    Failed,
+    Failure,
+    Inspect,
+    Interrupt,
+    Lock,
+    Performed,
+    Phase,
+    ReadBefore,
+    Seen,
+    Settle,
+    TimePassed,
+    Unlock,
+    Validate,
+    Verify,
+)
 from igmpconf.ids import PersistId
 from igmpconf.model.state import DeviceState
 from igmpconf.plan.plan import DevicePlan
 
+AGAIN_MS = 300  # before a climb begins anew
 RETRY_MS = 1_000  # between attempts to reach a device that must still be told the decision
 GRACE_MS = 5_000  # beyond the confirm timeout: a device that is alive has undone an unconfirmed change by then
-
-
-class Phase(Enum):
-    """Where a device stands; the last six are ends."""
-
-    IDLE = "idle"
-    CONNECTED = "connected"
-    LOCKED = "locked"
-    CHECKED = "checked"
-    EDITED = "edited"
-    VALIDATED = "validated"
-    PROVISIONAL = "provisional"
-    VERIFIED = "verified"
-    UNCHANGED = "unchanged"  # it already was as wanted
-    CONFIRMED = "confirmed"
-    LEFT = "left unconfirmed"
-    REFUSED = "refused"
-    ROLLED_BACK = "rolled back"
-    IN_DOUBT = "in doubt"
-
-
-ENDS = frozenset({Phase.UNCHANGED, Phase.CONFIRMED, Phase.LEFT, Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT})
-
-FailureKind = Literal["transport", "rpc", "stale", "verify", "cancelled"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a step did not work, in words for people."""
-
-    kind: FailureKind
-    message: str
-    hint: str | None = None
-    tag: str = ""  # RFC 6241 error-tag
-    is_retryable: bool = False
-
-
-# Effects --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Open a session; answers nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """Lock the candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadBefore:
-    """Read running and the state; answers `Before`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Make the candidate the target of the plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Validate:
-    """Have the device check the candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitProvisionally:
-    """Confirmed commit with a token, so that it survives this session and no other."""
-
-    persist_id: PersistId
-    timeout_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """End the session, whatever state it is in."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Wait until the facts of the target are so; answers the warnings."""
-
-    before: DeviceState
-    timeout_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Confirm:
-    """Keep the change."""
-
-    persist_id: PersistId
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """Undo the change."""
-
-    persist_id: PersistId
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Make the candidate equal to running."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unlock:
-    """Unlock the candidate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inspect:
-    """Read which configuration runs and what is pending; answers `Seen`."""
-
-
-Effect = Connect | Lock | ReadBefore | Edit | Validate | CommitProvisionally | Close | Verify | Confirm | Cancel | Discard | Unlock | Inspect
-
-# Events ---------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """Climb."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """A journal of an earlier run was found: bring the device to the decision without climbing."""
-
-    is_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Performed:
-    """The effect under way succeeded."""
-
-    answer: Before | Seen | tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The effect under way did not succeed."""
-
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """Keep or undo, once provisional."""
-
-    is_kept: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """The user changed their mind."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimePassed:
-    """A deadline of ours may be due."""
-
-
-Event = Begin | Settle | Performed | Failed | Decided | CancelRequested | TimePassed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
-    """The device before the change."""
-
-    digest: str
-    state: DeviceState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What runs, and the token of the commit that waits for confirmation."""
-
-    digest: str
-    pending: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +72,8 @@ class LadderPolicy:
     confirm_timeout_s: int = 60
     verify_timeout_ms: int = 10_000
     is_confirmed: bool = True  # False: leave the change unconfirmed, it undoes itself
+    attempts: int = 1  # of the climb, as long as nothing is committed and the trouble may pass
+    device_timeout_ms: int | None = None  # from the beginning until verified; then what was begun is undone
 
 
 _CANCELLED = Failure(kind="cancelled", message="cancelled")
@@ -238,17 +97,22 @@ class DeviceLadder:
     _is_settling: bool = False  # reaching a device to tell it the decision
     _is_cancel_wanted: bool = False
     _retry_at_ms: int | None = None
+    _overdue_at_ms: int | None = None
+    _is_overdue: bool = False
+    _attempt: int = 0
     _before: DeviceState = field(default_factory=DeviceState)
 
     def next_deadline_ms(self) -> int | None:
-        """When a device that could not be reached is tried again."""
-        return self._retry_at_ms
+        """When something is due: another attempt, more time for one that waits, or the end of our patience."""
+        return min((at for at in (self._retry_at_ms, self._extend_at_ms(), self._overdue_at_ms) if at is not None), default=None)
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """The next thing to do, if any."""
         match event:
             case Begin():
-                return self._do(Connect(), Lock(), ReadBefore())
+                if self.policy.device_timeout_ms is not None:
+                    self._overdue_at_ms = now_ms + self.policy.device_timeout_ms
+                return self._climb()
             case Settle(is_kept=is_kept):
                 self._decision = is_kept
                 self.undoes_itself_by_ms = now_ms + self.policy.confirm_timeout_s * 1000
@@ -263,13 +127,10 @@ class DeviceLadder:
                 return self._failed(failed, failure, now_ms)
             case Decided(is_kept=is_kept):
                 return self._decided(is_kept=is_kept)
-            case CancelRequested():
-                return self._cancel_requested()
+            case CancelRequested(why=why):
+                return self._cancel_requested(why)
             case TimePassed():
-                if self._retry_at_ms is None or now_ms < self._retry_at_ms:
-                    return ()
-                self._retry_at_ms = None
-                return self._settle()
+                return self._time_passed(now_ms)
             case _:
                 assert_never(event)
 
@@ -278,7 +139,51 @@ class DeviceLadder:
         """Verified, and waiting for the decision."""
         return self.phase is Phase.VERIFIED and self._doing is None and self._decision is None
 
+    @property
+    def is_begun(self) -> bool:
+        """It has had its turn, whatever came of it."""
+        return self.phase is not Phase.IDLE or self._doing is not None or self._retry_at_ms is not None or self._is_settling
+
+    # Time -----------------------------------------------------------------------------------------------------------
+
+    def _extend_at_ms(self) -> int | None:
+        """Half of the time is over: what is verified and waits for others asks for the whole again."""
+        if not self.is_waiting or self.undoes_itself_by_ms is None:
+            return None
+        return self.undoes_itself_by_ms - self.policy.confirm_timeout_s * 500
+
+    def _time_passed(self, now_ms: int) -> Sequence[Effect]:
+        if self._retry_at_ms is not None and now_ms >= self._retry_at_ms:
+            self._retry_at_ms = None
+            return self._settle() if self._is_settling else self._climb()
+        extend_at_ms = self._extend_at_ms()
+        if extend_at_ms is not None and now_ms >= extend_at_ms:
+            return self._do(Extend(self.persist_id, self.policy.confirm_timeout_s))
+        if self._overdue_at_ms is not None and now_ms >= self._overdue_at_ms:
+            self._overdue_at_ms = None
+            return self._give_up_on_it()
+        return ()
+
+    def _give_up_on_it(self) -> Sequence[Effect]:
+        """Whatever hangs is cut, and its failure leads the way down."""
+        if self.phase in ENDS or self.phase is Phase.VERIFIED or self._end is not None or self._is_settling:
+            return ()
+        self._is_overdue = True
+        if self._doing is None:  # between two attempts
+            self._retry_at_ms = None
+            return self._give_up(self._overdue())
+        return (Interrupt(),)
+
+    def _overdue(self) -> Failure:
+        limit_s = (self.policy.device_timeout_ms or 0) / 1000
+        return Failure(kind="transport", message=f"{self.plan.device} was not done within {limit_s:g}s", hint="see --device-timeout", is_retryable=True)
+
     # The climb ------------------------------------------------------------------------------------------------------
+
+    def _climb(self) -> Sequence[Effect]:
+        self._attempt += 1
+        self.phase = Phase.IDLE
+        return self._do(Connect(), Lock(), ReadBefore())
 
     def _do(self, *effects: Effect) -> Sequence[Effect]:
         """Start the first effect, queue the rest."""
@@ -289,7 +194,7 @@ class DeviceLadder:
     def _next(self) -> Sequence[Effect]:
         return self._do(*self._queue) if self._queue else ()
 
-    def _performed(self, done: Effect, answer: Before | Seen | tuple[str, ...] | None, now_ms: int) -> Sequence[Effect]:
+    def _performed(self, done: Effect, answer: Answer, now_ms: int) -> Sequence[Effect]:
         if self._end is not None:  # cleaning up
             return self._next() or self._finish(self._end)
         if self._is_settling:
@@ -318,7 +223,13 @@ class DeviceLadder:
                 self.phase = Phase.VERIFIED
                 if self._is_cancel_wanted:
                     return self._undo(_CANCELLED)
+                self._overdue_at_ms = None
                 return self._clean_up(Phase.LEFT, Close()) if not self.policy.is_confirmed else ()
+            case Extend(timeout_s=timeout_s):
+                self.undoes_itself_by_ms = now_ms + timeout_s * 1000
+                return self._undo(_CANCELLED) if self._is_cancel_wanted else ()
+            case Cancel() if self.phase is Phase.LOCKED:  # our own commit of an earlier attempt is undone; now from the beginning
+                return self._next()
             case Confirm():
                 return self._clean_up(Phase.CONFIRMED, Close())
             case Cancel():
@@ -331,6 +242,9 @@ class DeviceLadder:
 
     def _checked(self, before: Before) -> Sequence[Effect]:
         pending = before.state.agent.pending_persist_id if before.state.agent is not None else None
+        if pending == self.persist_id:
+            # Somebody began this very climb and did not come back.  What ran before is needed to judge, so undo, then climb.
+            return self._do(Cancel(self.persist_id), ReadBefore())
         if pending is not None:
             hint = f"`igmpconf confirm {pending}` keeps it, `igmpconf cancel {pending}` undoes it"
             return self._give_up(Failure(kind="rpc", message=f"{self.plan.device}: a commit waits for its confirmation ({pending})", hint=hint, tag="in-use"))
@@ -358,6 +272,8 @@ class DeviceLadder:
             return self._next() or self._finish(self._end)
         if self._is_settling:
             return self._unsettled(failed, failure, now_ms)
+        if self._is_overdue:
+            failure = self._overdue() if failure.kind == "transport" else failure
         match failed:
             case CommitProvisionally(timeout_s=timeout_s):
                 if failure.kind != "transport":
@@ -374,12 +290,22 @@ class DeviceLadder:
                 # Refused: the commit is no longer pending, for whatever reason; see which side we are on.
                 self.failure = failure
                 return self._settle()
+            case Cancel() if self.phase is Phase.LOCKED:
+                return self._give_up(failure)
             case Cancel():
                 return self._settle()
             case _ if self.phase in {Phase.PROVISIONAL, Phase.VERIFIED}:
                 return self._undo(failure)
+            case _ if self._may_try_again(failure):
+                self._retry_at_ms = now_ms + AGAIN_MS
+                return ()
             case _:
                 return self._give_up(failure)
+
+    def _may_try_again(self, failure: Failure) -> bool:
+        """Nothing is committed yet, so another attempt is harmless."""
+        may_pass = failure.is_retryable and (failure.kind == "transport" or failure.tag == "lock-denied")
+        return may_pass and self._attempt < self.policy.attempts and not self._is_cancel_wanted and not self._is_overdue
 
     def _give_up(self, failure: Failure) -> Sequence[Effect]:
         """Before the commit: leave no lock and no edits behind."""
@@ -410,13 +336,16 @@ class DeviceLadder:
             return self._do(Confirm(self.persist_id))
         return self._undo(self.failure or _CANCELLED)
 
-    def _cancel_requested(self) -> Sequence[Effect]:
+    def _cancel_requested(self, why: str = _CANCELLED.message) -> Sequence[Effect]:
         if self.phase in ENDS or self._decision is True or self._end is not None:
             return ()
         self._is_cancel_wanted = True
-        if self.phase is Phase.IDLE and self._doing is None:
-            self.failure = _CANCELLED
-            return self._finish(Phase.REFUSED)
+        if not self.is_begun:
+            self.failure = dataclasses.replace(_CANCELLED, message=why)
+            return self._finish(Phase.SKIPPED)
+        if self._retry_at_ms is not None and not self._is_settling:
+            self._retry_at_ms = None
+            return self._give_up(_CANCELLED)
         return self._undo(_CANCELLED) if self.is_waiting else ()
 
     def _clean_up(self, end: Phase, *steps: Effect) -> Sequence[Effect]:
@@ -435,7 +364,7 @@ class DeviceLadder:
         self._is_settling = True
         return self._do(Close(), Connect(), Inspect())
 
-    def _settling(self, done: Effect, answer: Before | Seen | tuple[str, ...] | None) -> Sequence[Effect]:
+    def _settling(self, done: Effect, answer: Answer) -> Sequence[Effect]:
         match done:
             case Inspect():
                 assert isinstance(answer, Seen)

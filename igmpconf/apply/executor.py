@@ -1,7 +1,10 @@
-"""Performs a rollout: one loop feeds the machine, a bounded pool of threads talks to the devices.
+"""Performs a rollout: one loop feeds the machine, whatever `concurrent.futures.Executor` there is talks to the devices.
 
 The loop alone touches the machine and the journal, so nothing needs a lock.  A `Record` is on disk before the effect
-behind it is handed to a thread.  Ctrl-C becomes an event once; the second one leaves, and says what the devices do.
+behind it is handed out.  Ctrl-C becomes an event once; the second one leaves, and says what the devices do.
+
+By default a bounded pool of threads performs the effects, one by one, through sessions that live here.  Another executor
+(processes, Dask) gets whole legs instead, see leg.py.
 """
 
 from __future__ import annotations
@@ -12,17 +15,19 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
-from igmpconf.apply.device import Begin, CancelRequested, Phase, TimePassed
-from igmpconf.apply.rollout import DeviceEvent, ForDevice, Outcome, Record, Rollout, RolloutEffect, RolloutEvent
-from igmpconf.apply.session import DeviceSession
+from igmpconf.apply.rollout import PARALLEL, DeviceEvent, ForDevice, Outcome, Record, Rollout, RolloutEffect, RolloutEvent
+from igmpconf.apply.steps import Begin, CancelRequested, Failed, Interrupt, Performed, Phase, TimePassed
 from igmpconf.errors import InDoubt
 from igmpconf.ids import DeviceName
 
-MAX_SESSIONS = 32  # threads; the devices' side is the limit long before (design: 5.5 ms of our CPU per device)
+MAX_SESSIONS = PARALLEL  # threads that talk, and sessions that wait open for the others' agreement
+# A signal may be delivered to another thread than the one that sleeps; Python runs handlers in the main thread only, so
+# that one looks up now and then.
+_LOOK_UP_S = 0.25
 
 Progress = Callable[[DeviceName, Phase], None]
 
@@ -35,36 +40,83 @@ class Scribe(Protocol):
         ...
 
 
+class Hands(Protocol):
+    """Whoever acts on one device: a `DeviceSession` here, a `RemoteHands` for legs elsewhere."""
+
+    def job(self, effect: Any) -> tuple[Callable[[Any], Performed | Failed], Any]:
+        """The call to submit."""
+        ...
+
+    def trouble(self, error: BaseException) -> Failed | None:
+        """What an exception of the job means; None: a mistake of ours."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what only waits."""
+        ...
+
+    def hurry(self) -> None:
+        """Do not wait for facts any longer."""
+        ...
+
+    def cut(self) -> None:
+        """End at once what is under way."""
+        ...
+
+
 def monotonic_ms() -> int:
     """The clock of every machine here."""
     return time.monotonic_ns() // 1_000_000
 
 
 class Execution:
-    """One rollout being performed."""
+    """One rollout being performed.
 
-    def __init__(self, rollout: Rollout, sessions: Mapping[DeviceName, DeviceSession], journal: Scribe, *, progress: Progress | None = None) -> None:
+    `executor` stays the caller's; without one, threads are made and ended here.  `afterwards` is what Ctrl-C does when
+    everybody has ended: None restores what it did before, `signal.SIG_IGN` lets a program say undisturbed how it ended.
+    """
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        hands: Mapping[DeviceName, Hands],
+        journal: Scribe,
+        *,
+        progress: Progress | None = None,
+        executor: Executor | None = None,
+        afterwards: signal.Handlers | None = None,
+    ) -> None:
         self.rollout = rollout
-        self._sessions = sessions
+        self._hands = hands
         self._journal = journal
         self._progress = progress or (lambda _device, _phase: None)
+        self._executor = executor
+        self._afterwards = afterwards
         self._events: queue.SimpleQueue[RolloutEvent | BaseException] = queue.SimpleQueue()
         self._shown: dict[DeviceName, Phase] = {}
+        self._open: dict[DeviceName, None] = {}  # who waits for a decision with a session open, the longest first
         self._interrupts = 0
 
     def run(self, resume: dict[DeviceName, bool] | None = None) -> tuple[Outcome, ...]:
         """Perform until every device has ended.  Raises InDoubt on a second Ctrl-C, IgmpconfError when the journal fails."""
-        pool = ThreadPoolExecutor(max_workers=min(MAX_SESSIONS, max(1, len(self.rollout.ladders))), thread_name_prefix="device")
+        width = min(self.rollout.pace.parallel, max(1, len(self.rollout.ladders)))
+        pool = self._executor or ThreadPoolExecutor(max_workers=width, thread_name_prefix="device")
         try:
             with self._interruptible():
                 now_ms = monotonic_ms()
                 self._carry_out(self.rollout.resume(resume, now_ms) if resume is not None else self.rollout.handle(Begin(), now_ms), pool)
                 while not self.rollout.is_over:
-                    self._carry_out(self.rollout.handle(self._next_event(), monotonic_ms()), pool)
+                    event = self._next_event()
+                    if isinstance(event, CancelRequested):
+                        self._hurry()
+                    self._carry_out(self.rollout.handle(event, monotonic_ms()), pool)
+                    if isinstance(event, DeviceEvent):
+                        self._show(event.device)
         finally:
-            for session in self._sessions.values():
-                session.cut()  # a no-op where the ladder has closed its session, which is everywhere unless we were stopped
-            pool.shutdown(wait=True, cancel_futures=True)
+            for hands in self._hands.values():
+                hands.cut()  # a no-op where the ladder has closed its session, which is everywhere unless we were stopped
+            if self._executor is None:
+                pool.shutdown(wait=True, cancel_futures=True)
         return self.rollout.outcomes()
 
     @contextlib.contextmanager
@@ -79,39 +131,75 @@ class Execution:
             self._events.put(CancelRequested() if self._interrupts == 1 else self._left_alone())
 
         before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+        is_over = False
         try:
             yield
+            is_over = True
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, self._afterwards if is_over and self._afterwards is not None else handler)
 
     def _next_event(self) -> RolloutEvent:
-        deadline_ms = self.rollout.next_deadline_ms()
-        timeout_s = None if deadline_ms is None else max(0, deadline_ms - monotonic_ms()) / 1000
-        try:
-            event = self._events.get(timeout=timeout_s)
-        except queue.Empty:
-            return TimePassed()
-        if isinstance(event, BaseException):
-            raise event
-        return event
+        while True:
+            deadline_ms = self.rollout.next_deadline_ms()
+            left_s = None if deadline_ms is None else max(0, deadline_ms - monotonic_ms()) / 1000
+            try:
+                event = self._events.get(timeout=_LOOK_UP_S if left_s is None else min(left_s, _LOOK_UP_S))
+            except queue.Empty:
+                if left_s is None or left_s > _LOOK_UP_S:
+                    continue
+                return TimePassed()
+            if isinstance(event, BaseException):
+                raise event
+            return event
 
-    def _carry_out(self, effects: Sequence[RolloutEffect], pool: ThreadPoolExecutor) -> None:
+    def _carry_out(self, effects: Sequence[RolloutEffect], pool: Executor) -> None:
         for effect in effects:
             if isinstance(effect, Record):
                 self._journal.write(effect)
+                if effect.device is not None:
+                    self._show(effect.device)
+            elif isinstance(effect.effect, Interrupt):
+                self._hands[effect.device].cut()
             else:
-                pool.submit(self._perform, effect)
-        for name, at in self.rollout.ladders.items():
-            if self._shown.get(name) is not at.phase:
-                self._shown[name] = at.phase
-                self._progress(name, at.phase)
+                self._open.pop(effect.device, None)
+                self._submit(effect, pool)
+                self._show(effect.device)
 
-    def _perform(self, wanted: ForDevice) -> None:
-        try:
-            self._events.put(DeviceEvent(wanted.device, self._sessions[wanted.device].perform(wanted.effect)))
-        except BaseException as error:  # noqa: BLE001 - a bug of ours must end the loop, not leave it waiting
-            self._events.put(error)
+    def _submit(self, wanted: ForDevice, pool: Executor) -> None:
+        call, argument = self._hands[wanted.device].job(wanted.effect)
+
+        def done(future: Future[Performed | Failed]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                self._events.put(DeviceEvent(wanted.device, future.result()))
+                return
+            failed = self._hands[wanted.device].trouble(error)
+            self._events.put(DeviceEvent(wanted.device, failed) if failed is not None else error)
+
+        pool.submit(call, argument).add_done_callback(done)
+
+    def _show(self, device: DeviceName) -> None:
+        at = self.rollout.ladders[device]
+        if self._shown.get(device) is not at.phase:
+            self._shown[device] = at.phase
+            self._progress(device, at.phase)
+        if at.is_waiting:
+            self._wait_open(device)
+
+    def _wait_open(self, device: DeviceName) -> None:
+        """Of those that wait for the others, so many keep their session; the ones beyond reconnect when they are decided."""
+        self._open[device] = None
+        while len(self._open) > MAX_SESSIONS:
+            longest = next(iter(self._open))
+            del self._open[longest]
+            self._hands[longest].release()
+
+    def _hurry(self) -> None:
+        for hands in self._hands.values():
+            hands.hurry()
 
     def _left_alone(self) -> InDoubt:
         names = [name for name, at in self.rollout.ladders.items() if at.undoes_itself_by_ms is not None]

@@ -4,15 +4,20 @@ With `atomic: device` every device is decided as soon as it is verified.  With `
 all: keep when every device is verified, undo everything when one is not (two phases; the agents' own timers are the
 third, for when we die).  `Record` is written before anything that depends on it is performed, so that a later
 `apply --resume` knows what was promised.
+
+Devices have their turn in waves: a wave begins when every device of the one before is decided (or, when the fleet is
+atomic, verified), and not at all once more than `max_failures` devices have failed.  Inside a wave at most `parallel`
+devices are between their beginning and their verification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
-from igmpconf.apply.device import (
+from igmpconf.apply.device import DeviceLadder, LadderPolicy
+from igmpconf.apply.steps import (
     ENDS,
     Begin,
     Cancel,
@@ -20,19 +25,60 @@ from igmpconf.apply.device import (
     CommitProvisionally,
     Confirm,
     Decided,
-    DeviceLadder,
     Effect,
     Event,
     Failure,
-    LadderPolicy,
+    Leg,
     Phase,
     Settle,
     TimePassed,
 )
 from igmpconf.ids import DeviceName, PersistId
-from igmpconf.plan.plan import Plan
+from igmpconf.machine import Deadlines
+from igmpconf.plan.plan import DevicePlan, Plan
 
 Atomic = Literal["device", "fleet"]
+
+PARALLEL = 32  # ours: one controller's CPU is used up by fewer (5 ms a device), and threads and memory stay bounded
+_FAILED = frozenset({Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT})
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A number of devices, or a percentage of all of them; at least one device."""
+
+    amount: int
+    is_percent: bool = False
+
+    def of(self, count: int) -> int:
+        """How many of `count` devices; percentages are rounded down, as Ansible's `serial` does."""
+        return max(1, count * self.amount // 100 if self.is_percent else self.amount)
+
+    def __str__(self) -> str:
+        return f"{self.amount}%" if self.is_percent else str(self.amount)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How many at a time, and how much may fail.
+
+    `waves` are sizes, the last of which repeats; none: one wave.  `max_failures` None: failures stop nobody; otherwise
+    no further device begins once more have failed.
+    """
+
+    waves: tuple[Share, ...] = ()
+    max_failures: int | None = None
+    parallel: int = PARALLEL
+
+    def cut(self, names: Sequence[DeviceName]) -> tuple[tuple[DeviceName, ...], ...]:
+        """The devices in waves, in their order."""
+        rest = list(names)
+        waves: list[tuple[DeviceName, ...]] = []
+        while rest:
+            size = self.waves[min(len(waves), len(self.waves) - 1)].of(len(names)) if self.waves else len(rest)
+            waves.append(tuple(rest[:size]))
+            del rest[:size]
+        return tuple(waves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +120,39 @@ class Outcome:
 RolloutEffect = ForDevice | Record
 RolloutEvent = DeviceEvent | Begin | CancelRequested | TimePassed
 
-_RECORDED: dict[type[Effect], Literal["committing", "confirming", "cancelling"]] = {
-    CommitProvisionally: "committing",
-    Confirm: "confirming",
-    Cancel: "cancelling",
-}
+
+class Ladder(Protocol):
+    """What a rollout must know of a device's way: `device.DeviceLadder` here, or `leg.RemoteLadder` somewhere else."""
+
+    plan: DevicePlan
+    phase: Phase
+    failure: Failure | None
+    warnings: tuple[str, ...]
+    undoes_itself_by_ms: int | None
+
+    @property
+    def is_waiting(self) -> bool: ...
+    @property
+    def is_begun(self) -> bool: ...
+    def next_deadline_ms(self) -> int | None: ...
+    def handle(self, event: Event, now_ms: int) -> Sequence[Effect]: ...
+
+
+def _ladder(plan: DevicePlan, persist_id: PersistId, policy: LadderPolicy) -> Ladder:
+    return DeviceLadder(plan=plan, persist_id=persist_id, policy=policy)
+
+
+def _recorded(effect: Effect) -> Literal["committing", "confirming", "cancelling"] | None:
+    """What the journal must say before the effect leaves."""
+    match effect:
+        case CommitProvisionally() | Leg(is_kept=None):
+            return "committing"
+        case Confirm() | Leg(is_kept=True):
+            return "confirming"
+        case Cancel() | Leg(is_kept=False):
+            return "cancelling"
+        case _:
+            return None
 
 
 @dataclass(slots=True)
@@ -89,80 +163,148 @@ class Rollout:
     persist_id: PersistId
     policy: LadderPolicy = field(default_factory=LadderPolicy)
     atomic: Atomic = "device"
-    ladders: dict[DeviceName, DeviceLadder] = field(init=False)
+    pace: Pace = field(default_factory=Pace)
+    make_ladder: Callable[[DevicePlan, PersistId, LadderPolicy], Ladder] = _ladder
+    ladders: dict[DeviceName, Ladder] = field(init=False)
+    waves: tuple[tuple[DeviceName, ...], ...] = field(init=False)
+    wave: int = -1  # the one whose turn it is, from 0
     _decision: bool | None = None  # fleet only
+    _is_stopped: bool = False  # nobody begins any more
+    _is_troubled: bool = False  # a device has failed, or is about to
+    _unbegun: list[DeviceName] = field(default_factory=list)  # of this wave, the next one last
+    # Insertion order makes the same events give the same effects; a set of text would not.
+    _active: dict[DeviceName, None] = field(default_factory=dict)  # begun; neither waiting nor ended
+    _waiting: dict[DeviceName, None] = field(default_factory=dict)
+    _ended: dict[DeviceName, None] = field(default_factory=dict)
+    _failed: dict[DeviceName, None] = field(default_factory=dict)
+    _deadlines: Deadlines[DeviceName] = field(default_factory=Deadlines)
 
     def __post_init__(self) -> None:
-        self.ladders = {
-            DeviceName(device.device): DeviceLadder(plan=device, persist_id=self.persist_id, policy=self.policy)
-            for device in self.plan.devices
-            if device.changes
-        }
+        self.ladders = {DeviceName(device.device): self.make_ladder(device, self.persist_id, self.policy) for device in self.plan.devices if device.changes}
+        self.waves = self.pace.cut(tuple(self.ladders))
 
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline of any device."""
-        return min((at for ladder in self.ladders.values() if (at := ladder.next_deadline_ms()) is not None), default=None)
+        return self._deadlines.next_ms()
 
     @property
     def is_over(self) -> bool:
         """Every device has ended."""
-        return all(ladder.phase in ENDS for ladder in self.ladders.values())
+        return len(self._ended) == len(self.ladders)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody is at work: everybody waits, has ended, or was not begun."""
+        return not self._active
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Where every device stands."""
         return tuple(Outcome(name, at.phase, at.failure, at.warnings, at.undoes_itself_by_ms) for name, at in self.ladders.items())
 
     def handle(self, event: RolloutEvent, now_ms: int) -> Sequence[RolloutEffect]:
-        """Feed the event to whom it concerns, then see whether a decision is due."""
+        """Feed the event to whom it concerns, then see whether a decision is due, or somebody's turn."""
         effects: list[RolloutEffect] = []
-        if isinstance(event, DeviceEvent):
-            effects += self._feed(event.device, event.event, now_ms)
-        else:
-            for name in self.ladders:
-                effects += self._feed(name, event, now_ms)
-        effects += self._decide(now_ms)
+        match event:
+            case DeviceEvent(device=device, event=inner):
+                effects += self._feed(device, inner, now_ms)
+            case Begin():
+                effects += self._next_wave(now_ms)
+            case CancelRequested():
+                effects += self._stop("stopped before its turn", now_ms)
+                for name in self.ladders:
+                    effects += self._feed(name, event, now_ms)
+            case TimePassed():
+                for name in self._deadlines.pop_due(now_ms):
+                    effects += self._feed(name, event, now_ms)
+        effects += self._advance(now_ms)
         return effects
 
     def resume(self, unsettled: dict[DeviceName, bool], now_ms: int) -> Sequence[RolloutEffect]:
         """Bring the devices of an earlier run, by what its journal promised, to kept (True) or undone (False)."""
         self.ladders = {name: ladder for name, ladder in self.ladders.items() if name in unsettled}
+        self.waves, self._is_stopped = (), True
         self._decision = None if self.atomic == "device" else any(unsettled.values())
         return [effect for name, is_kept in unsettled.items() for effect in self._feed(name, Settle(is_kept), now_ms)]
 
     def _feed(self, device: DeviceName, event: Event, now_ms: int) -> list[RolloutEffect]:
         ladder = self.ladders[device]
-        was = ladder.phase
         effects: list[RolloutEffect] = []
         for effect in ladder.handle(event, now_ms):
-            recorded = _RECORDED.get(type(effect))
+            recorded = _recorded(effect)
             if recorded is not None:
                 effects.append(Record(device, recorded))
             effects.append(ForDevice(device, effect))
-        if ladder.phase in ENDS and was not in ENDS:
+        if self._note_where(device, ladder):
             effects.append(Record(device, "ended", ladder.phase.value))
         return effects
 
+    def _note_where(self, device: DeviceName, ladder: Ladder) -> bool:
+        """Keep the indexes true; whether it has just ended."""
+        deadline_ms = ladder.next_deadline_ms()
+        if deadline_ms is not None:
+            self._deadlines.put(device, deadline_ms)
+        else:
+            self._deadlines.drop(device)
+        self._active.pop(device, None)
+        self._waiting.pop(device, None)
+        self._is_troubled = self._is_troubled or ladder.failure is not None
+        if ladder.phase in ENDS:
+            if device in self._ended:
+                return False
+            self._ended[device] = None
+            if ladder.phase in _FAILED:
+                self._failed[device] = None
+            return True
+        if ladder.is_waiting:
+            self._waiting[device] = None
+        elif ladder.is_begun:
+            self._active[device] = None
+        return False
+
+    # Whose turn it is -------------------------------------------------------------------------------------------------
+
+    def _advance(self, now_ms: int) -> list[RolloutEffect]:
+        effects = self._decide(now_ms)
+        limit = self.pace.max_failures
+        if limit is not None and len(self._failed) > limit and not self._is_stopped:
+            effects += self._stop(f"{len(self._failed)} had failed before its turn, and {limit} may", now_ms)
+        while not self._is_stopped:
+            while self._unbegun and len(self._active) < self.pace.parallel:
+                effects += self._feed(self._unbegun.pop(), Begin(), now_ms)
+            if self._unbegun or self._active or self.wave + 1 >= len(self.waves):
+                break
+            effects += self._next_wave(now_ms)
+        return effects
+
+    def _next_wave(self, now_ms: int) -> list[RolloutEffect]:
+        self.wave += 1
+        self._unbegun = list(reversed(self.waves[self.wave])) if self.wave < len(self.waves) else []
+        return []
+
+    def _stop(self, why: str, now_ms: int) -> list[RolloutEffect]:
+        """Nobody begins any more; whoever has begun goes on."""
+        self._is_stopped = True
+        unbegun = [name for name, ladder in self.ladders.items() if not ladder.is_begun and ladder.phase not in ENDS]
+        return [effect for name in unbegun for effect in self._feed(name, CancelRequested(why), now_ms)]
+
+    # What is decided --------------------------------------------------------------------------------------------------
+
     def _decide(self, now_ms: int) -> list[RolloutEffect]:
-        waiting = [name for name, ladder in self.ladders.items() if ladder.is_waiting]
         if self.atomic == "device":
-            return [effect for name in waiting for effect in self._tell(name, is_kept=True, now_ms=now_ms)]
+            return [effect for name in list(self._waiting) for effect in self._feed(name, Decided(is_kept=True), now_ms)]
         effects: list[RolloutEffect] = []
         if self._decision is None:
-            ladders = self.ladders.values()
-            if any(ladder.failure is not None for ladder in ladders):
+            if self._is_troubled:
                 self._decision = False
                 effects.append(Record(None, "decided-undo"))
+                effects += self._stop("another device of the fleet failed before its turn", now_ms)
                 # Whoever is still climbing turns back at the next step.
-                for name, ladder in self.ladders.items():
-                    if not ladder.is_waiting:
-                        effects += self._feed(name, CancelRequested(), now_ms)
-            elif waiting and all(ladder.is_waiting or ladder.phase in ENDS for ladder in ladders):
+                for name in list(self._active):
+                    effects += self._feed(name, CancelRequested(), now_ms)
+            elif self._waiting and len(self._waiting) + len(self._ended) == len(self.ladders):
                 self._decision = True
                 effects.append(Record(None, "decided-keep"))
         if self._decision is not None:
-            for name in waiting:
+            for name in list(self._waiting):
                 effects += self._feed(name, Decided(self._decision), now_ms)
         return effects
-
-    def _tell(self, name: DeviceName, *, is_kept: bool, now_ms: int) -> list[RolloutEffect]:
-        return self._feed(name, Decided(is_kept), now_ms)

@@ -6,14 +6,15 @@ Owns the one session that is open with the device.  Everything that can go wrong
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import assert_never
 from xml.etree.ElementTree import Element
 
-from igmpconf.apply import device as ladder
-from igmpconf.apply.device import Before, Failed, Failure, Performed, Seen
+from igmpconf.apply import steps
+from igmpconf.apply.steps import Before, Failed, Failure, Performed, Seen
 from igmpconf.apply.verify import Findings, findings
 from igmpconf.errors import RpcFailed, TransportError
 from igmpconf.model.canon import digest
@@ -71,11 +72,14 @@ class DeviceSession:
     say: Callable[[str], None] | None = None
     timings: list[Timing] = field(default_factory=list)
     _client: NetconfClient | None = None
+    _use: threading.Lock = field(default_factory=threading.Lock)  # `release` may come from another thread than `perform`
+    _is_hurried: threading.Event = field(default_factory=threading.Event)
 
-    def perform(self, effect: ladder.Effect) -> Performed | Failed:
+    def perform(self, effect: steps.Effect) -> Performed | Failed:
         """Do it, and tell how it went."""
         try:
-            return Performed(self._perform(effect))
+            with self._use:
+                return Performed(self._perform(effect))
         except TransportError as error:
             return Failed(Failure(kind="transport", message=error.message, hint=error.hint, is_retryable=error.retryable))
         except RpcFailed as error:
@@ -91,46 +95,69 @@ class DeviceSession:
             self.timings += client.timings
             client.close()
 
+    def release(self) -> None:
+        """Close a session that only waits; the next effect opens another."""
+        with self._use:
+            self.abandon()
+
+    def hurry(self) -> None:
+        """Somebody wants to stop: do not wait for facts any longer."""
+        self._is_hurried.set()
+
+    def trouble(self, error: BaseException) -> Failed | None:
+        """What leaves `perform` as an exception is a mistake of ours."""
+        return None
+
+    def job(self, effect: steps.Effect) -> tuple[Callable[[steps.Effect], Performed | Failed], steps.Effect]:
+        """What a thread is to call."""
+        return self.perform, effect
+
     def cut(self) -> None:
         """End the session at once, from any thread; the effect under way fails."""
         if self._client is not None:
             self._client.abort()
 
-    def _perform(self, effect: ladder.Effect) -> Before | Seen | tuple[str, ...] | None:
-        if isinstance(effect, ladder.Close):
+    def _perform(self, effect: steps.Effect) -> Before | Seen | tuple[str, ...] | None:
+        if isinstance(effect, steps.Close):
             self.abandon()
             return None
-        if isinstance(effect, ladder.Connect):
+        if isinstance(effect, steps.Connect):
             self.abandon()
             self._client = NetconfClient.connect(self.target, say=self.say)
             return None
+        if self._client is None and isinstance(effect, steps.Confirm | steps.Cancel | steps.Extend):
+            self._client = NetconfClient.connect(self.target, say=self.say)  # the persist id belongs to no session
         client = self._client
         assert client is not None, f"{effect} without a session"
         match effect:
-            case ladder.Lock():
+            case steps.Lock():
                 client.lock()
-            case ladder.ReadBefore():
+            case steps.ReadBefore():
                 return Before(digest=digest(running_config(client)), state=device_state(client))
-            case ladder.Edit():
+            case steps.Edit():
                 client.edit(config_to_xml(self.plan.target))
-            case ladder.Validate():
+            case steps.Validate():
                 client.validate()
-            case ladder.CommitProvisionally(persist_id=persist_id, timeout_s=timeout_s):
+            case steps.CommitProvisionally(persist_id=persist_id, timeout_s=timeout_s):
                 client.commit(is_confirmed=True, timeout_s=timeout_s, persist=persist_id, plan=self.plan_id, comment=self.comment)
-            case ladder.Verify(before=before, timeout_ms=timeout_ms):
+            case steps.Verify(before=before, timeout_ms=timeout_ms):
                 return self._verified(client, before, timeout_ms)
-            case ladder.Confirm(persist_id=persist_id):
+            case steps.Extend(persist_id=persist_id, timeout_s=timeout_s):
+                client.commit(is_confirmed=True, timeout_s=timeout_s, persist_id=persist_id, plan=self.plan_id)
+            case steps.Confirm(persist_id=persist_id):
                 client.commit(persist_id=persist_id, plan=self.plan_id, comment=self.comment)
-            case ladder.Cancel(persist_id=persist_id):
+            case steps.Cancel(persist_id=persist_id):
                 client.cancel(persist_id)
-            case ladder.Discard():
+            case steps.Discard():
                 client.discard()
-            case ladder.Unlock():
+            case steps.Unlock():
                 client.unlock()
-            case ladder.Inspect():
+            case steps.Inspect():
                 state = device_state(client, ("agent",))
                 pending = state.agent.pending_persist_id if state.agent is not None else None
                 return Seen(digest=digest(running_config(client)), pending=pending)
+            case steps.Interrupt() | steps.Leg():
+                raise AssertionError(f"{effect} is not for a session")
             case _:
                 assert_never(effect)
         return None
@@ -146,9 +173,8 @@ class DeviceSession:
                 self.timings.append(Timing("verify", (time.monotonic() - started) * 1000))
                 return found.warnings
             wait_s = _POLL_S[min(looks, len(_POLL_S) - 1)]
-            if time.monotonic() + wait_s >= deadline:
-                raise _NotVerified(_unverified(self.plan.device, found, timeout_ms))
-            time.sleep(wait_s)
+            if time.monotonic() + wait_s >= deadline or self._is_hurried.wait(wait_s):
+                raise _NotVerified(_unverified(self.plan.device, found, int((time.monotonic() - started) * 1000)))
             looks += 1
 
 
@@ -158,7 +184,7 @@ class _NotVerified(Exception):
         self.failure = failure
 
 
-def _unverified(device: str, found: Findings, timeout_ms: int) -> Failure:
+def _unverified(device: str, found: Findings, waited_ms: int) -> Failure:
     facts = "; ".join(fact.message for fact in found.missing)
     hint = next((fact.hint for fact in found.missing if fact.hint), None)
-    return Failure(kind="verify", message=f"{device} took the change, but within {timeout_ms / 1000:g}s: {facts}", hint=hint)
+    return Failure(kind="verify", message=f"{device} took the change, but within {waited_ms / 1000:.1f}s: {facts}", hint=hint)

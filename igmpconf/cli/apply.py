@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 import click
 
-from igmpconf.apply.device import LadderPolicy, Phase
+from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.executor import Execution, monotonic_ms
 from igmpconf.apply.journal import Journal, Story, read, rollouts_dir
 from igmpconf.apply.rollout import Atomic, Outcome, Rollout
 from igmpconf.apply.session import DeviceSession
+from igmpconf.apply.steps import Phase
 from igmpconf.cli.desired import for_devices
 from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, talk
 from igmpconf.cli.plan import files_option, make_plan, written_by

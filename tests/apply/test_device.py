@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igmpconf.apply.device import (
+from igmpconf.apply.device import GRACE_MS, DeviceLadder, LadderPolicy
+from igmpconf.apply.steps import (
     ENDS,
-    GRACE_MS,
     Before,
     Begin,
     Cancel,
@@ -18,13 +18,12 @@ from igmpconf.apply.device import (
     Confirm,
     Connect,
     Decided,
-    DeviceLadder,
     Discard,
     Edit,
+    Extend,
     Failed,
     Failure,
     Inspect,
-    LadderPolicy,
     Lock,
     Performed,
     Phase,
@@ -280,6 +279,10 @@ class Device:
                 answer = before(self.running)
             case CommitProvisionally(timeout_s=timeout_s):
                 self.running, self.pending_until_ms = TARGET, now_ms + timeout_s * 1000
+            case Extend(timeout_s=timeout_s):
+                if self.pending_until_ms is None:
+                    return Failed(REFUSED)
+                self.pending_until_ms = now_ms + timeout_s * 1000
             case Confirm():
                 if self.pending_until_ms is None:
                     return Failed(REFUSED)

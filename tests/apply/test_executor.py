@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from igmpconf.apply.device import LadderPolicy, Phase
+from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.executor import Execution
 from igmpconf.apply.rollout import Record, Rollout
 from igmpconf.apply.session import DeviceSession, device_state, running_config
+from igmpconf.apply.steps import Phase
 from igmpconf.errors import IgmpconfError, InDoubt
 from igmpconf.ids import DeviceName, PersistId
 from igmpconf.model.canon import from_plain

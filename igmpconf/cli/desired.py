@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import click
 
 from igmpconf.cli.devices import Device, talk
 from igmpconf.errors import InputError
-from igmpconf.inventory.fleet import Host
-from igmpconf.inventory.render import SUFFIX, rendered
+from igmpconf.inventory.hosts import Host
+from igmpconf.inventory.patterns import some
+from igmpconf.inventory.render import SUFFIX, Origins, rendered
 from igmpconf.model.config import DeviceConfig
-from igmpconf.schema.diagnostic import in_order
+from igmpconf.schema.diagnostic import Diagnostic, in_order
 from igmpconf.schema.load import Loaded, load_files
 
 
@@ -37,12 +38,13 @@ def new_plan_id() -> str:
 def of_files(paths: Sequence[Path]) -> Wanted:
     """What the files want.  Raises InputError with every complaint."""
     loaded = load_files(list(paths))
-    return _settled([loaded])[0]
+    return _settled([loaded], loaded.diagnostics)[0]
 
 
 def of_hosts(hosts: Sequence[Host]) -> list[Wanted]:
     """What the inventory wants of each host.  Raises InputError with every complaint about every host."""
     loads: list[Loaded] = []
+    told = _Told()
     with tempfile.TemporaryDirectory(prefix="igmpconf-") as scratch:
         for host in hosts:
             files = host.config_files()
@@ -50,31 +52,60 @@ def of_hosts(hosts: Sequence[Host]) -> list[Wanted]:
                 raise InputError(
                     f"the inventory does not say what is wanted of {host.name}", hint="give it igmpconf_config: FILE in host_vars or group_vars, or use -f FILE"
                 )
-            made = {_text_of(path, host, Path(scratch)): path for path in files}
-            loads.append(_named(load_files(list(made)), {str(path): f"{source} for {host.name}" for path, source in made.items() if path != source}))
-        return _settled(loads)
+            made = [_made(path, host, Path(scratch)) for path in files]
+            loaded = load_files([one.text for one in made])
+            loads.append(loaded)
+            told.add(host, loaded, {str(one.text): one for one in made})
+    return _settled(loads, told.diagnostics())
 
 
-def _text_of(path: Path, host: Host, scratch: Path) -> Path:
-    """The file itself, or what a template makes of it for the host, under a name that says both."""
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A file of a host, or what a template became for it."""
+
+    text: Path
+    template: Path | None = None
+
+    def at(self, found: Diagnostic, host: Host) -> Diagnostic:
+        """A complaint about the text as one about the template: its line, and its column where the line came out as it was written."""
+        if self.template is None:
+            return found
+        text = self.text.read_text(encoding="utf-8")
+        place = Origins(self.template, host.values, text).place(found.line) if found.line is not None else None
+        if place is None:
+            return dataclasses.replace(found, file=str(self.template), line=None, column=None)
+        return dataclasses.replace(found, file=str(place.file), line=place.line, column=found.column if place.is_literal else 1)
+
+
+def _made(path: Path, host: Host, scratch: Path) -> _Made:
+    """The file itself, or what a template makes of it for the host."""
     if path.suffix != SUFFIX:
-        return path
-    variables = {**host.variables, "inventory_hostname": host.name, "group_names": [name for name in host.groups if name != "all"]}
-    place = scratch / host.name
-    place.mkdir(exist_ok=True)
-    made = place / path.stem
-    made.write_text(rendered(path, variables), encoding="utf-8")
-    return made
+        return _Made(path)
+    place = scratch / f"{host.name.replace('/', '_')}-{len(list(scratch.iterdir()))}-{path.stem}"
+    place.write_text(rendered(path, host.values), encoding="utf-8")
+    return _Made(place, path)
 
 
-def _named(loaded: Loaded, names: dict[str, str]) -> Loaded:
-    """Complaints about what a template made speak of the template; line and column are those of what it made."""
-    diagnostics = tuple(dataclasses.replace(d, file=names.get(d.file or "", d.file)) for d in loaded.diagnostics)
-    return dataclasses.replace(loaded, diagnostics=diagnostics)
+class _Told:
+    """Complaints of many hosts: what a template does wrong for all of them is said once, with their names."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[Diagnostic, list[str]] = {}
+
+    def add(self, host: Host, loaded: Loaded, made: Mapping[str, _Made]) -> None:
+        for found in loaded.diagnostics:
+            one = made.get(found.file or "")
+            is_template = one is not None and one.template is not None
+            at = self._hosts.setdefault(one.at(found, host) if one is not None else found, [])
+            if is_template:
+                at.append(host.name)
+
+    def diagnostics(self) -> list[Diagnostic]:
+        return [dataclasses.replace(found, message=f"{found.message} (for {some(hosts)})") if hosts else found for found, hosts in self._hosts.items()]
 
 
-def _settled(loads: Sequence[Loaded]) -> list[Wanted]:
-    complaints = in_order(list(dict.fromkeys(d for loaded in loads for d in loaded.diagnostics)))
+def _settled(loads: Sequence[Loaded], diagnostics: Sequence[Diagnostic]) -> list[Wanted]:
+    complaints = in_order(list(dict.fromkeys(diagnostics)))
     errors = [d for d in complaints if d.is_error]
     if errors:
         raise InputError(f"{len(errors)} error{'s' if len(errors) > 1 else ''} in the desired state", complaints)

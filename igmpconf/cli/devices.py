@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from igmpconf.errors import IgmpconfError, InputError
-from igmpconf.inventory.fleet import Fleet, Host, load
+from igmpconf.inventory.fleet import Fleet, load
+from igmpconf.inventory.hosts import Host
 from igmpconf.lab.home import running_inventory
 from igmpconf.netconf.target import Target, UnixTarget, parse_target
 
@@ -41,7 +42,12 @@ def device_options(command: F) -> F:
     """Add -d, -l and -i."""
     for option in (
         click.option("-i", "--inventory", type=click.Path(path_type=Path), help="Ansible YAML inventory, a file or a directory.  [default: ./inventory]"),
-        click.option("-l", "--limit", metavar="PATTERN", help="Hosts of the inventory: names, groups, globs, `!not`, `&also`."),
+        click.option(
+            "-l",
+            "--limit",
+            metavar="PATTERN",
+            help="Hosts of the inventory, in Ansible's patterns: names, groups, globs, ~regex, `!not`, `&also`, group[0:2], @FILE.",
+        ),
         click.option("-d", "--device", metavar="DEVICE", help="One device: a host name, ssh://user@host:port, unix:PATH, or local."),
     ):
         command = option(command)

@@ -10,7 +10,7 @@ import click
 from igmpconf.cli.desired import Wanted, of_files, of_hosts
 from igmpconf.cli.devices import DEFAULT_INVENTORY, fleet, talk
 from igmpconf.errors import InputError
-from igmpconf.inventory.fleet import Host
+from igmpconf.inventory.hosts import Host
 from igmpconf.model.canon import digest, to_plain
 from igmpconf.model.config import DeviceConfig
 from igmpconf.schema.load import dump

@@ -4,7 +4,8 @@ import pytest
 
 from igmpconf.errors import InputError
 from igmpconf.inventory.fleet import load
-from igmpconf.inventory.render import rendered
+from igmpconf.inventory.render import Origins, rendered
+from igmpconf.inventory.variables import Variables
 from igmpconf.netconf.target import SshTarget, UnixTarget
 
 FLEET = """\
@@ -40,6 +41,7 @@ def test_groups_ranges_and_variables(place):
     assert fleet.hosts["s1"].variables["site"] == "hotel"
     assert fleet.hosts["n01"].variables["site"] == "own"
     assert fleet.hosts["n02"].groups == ("all", "hotels", "north")
+    assert fleet.hosts["lonely"].groups == ("all", "ungrouped")
 
 
 def test_whose_word_counts(place):
@@ -116,7 +118,7 @@ def test_how_hosts_are_reached(place):
         ("all: {hosts: {a: 3}}\n", "host a is 3"),
         ("all: {children: {x: {children: {y: {children: {x: }}}}}}\n", "contain each other: x > y > x"),
         ("all: {hosts: {'n[3:1]': }}\n", "does not count upwards"),
-        ("all: {hosts: {a: {p: !vault x}}}\n", "vault"),
+        ("all: {hosts: {a: {p: !secret x}}}\n", "i.yaml:1:22: could not determine a constructor for the tag '!secret'"),
     ],
 )
 def test_mistakes_are_told_with_their_place(tmp_path, text, words):
@@ -133,17 +135,110 @@ def test_a_port_that_is_none_is_told(tmp_path):
         load(tmp_path / "i.yaml").hosts["a"].target()
 
 
+def variables(**raw) -> Variables:
+    return Variables("r1", raw, {"inventory_hostname": "r1"})
+
+
 def test_a_template_with_an_unknown_variable_is_told_with_its_line(tmp_path):
     (tmp_path / "t.yaml.j2").write_text("igmp-proxy:\n  - interfaces: [{{ upstream }}]\n")
-    assert "[wan]" in rendered(tmp_path / "t.yaml.j2", {"upstream": "wan"})
+    assert "[wan]" in rendered(tmp_path / "t.yaml.j2", variables(upstream="wan"))
     with pytest.raises(InputError, match=r"t\.yaml\.j2:2: 'upstream' is undefined for r1"):
-        rendered(tmp_path / "t.yaml.j2", {"inventory_hostname": "r1"})
+        rendered(tmp_path / "t.yaml.j2", variables())
     (tmp_path / "t.yaml.j2").write_text("a\n{% if %}\n")
     with pytest.raises(InputError, match=r"t\.yaml\.j2:2:"):
-        rendered(tmp_path / "t.yaml.j2", {})
+        rendered(tmp_path / "t.yaml.j2", variables())
 
 
-def test_a_template_cannot_leave_its_sandbox(tmp_path):
-    (tmp_path / "t.j2").write_text("{{ ''.__class__.__mro__[1].__subclasses__() }}")
-    with pytest.raises(InputError):
-        rendered(tmp_path / "t.j2", {})
+@pytest.mark.parametrize(
+    ("template", "raw", "words"),
+    [
+        ("\n{{ 1 // zero }}", {"zero": 0}, "t.yaml.j2:2: integer division or modulo by zero for r1"),
+        ("\n{{ upstream + 1 }}", {"upstream": "wan"}, "t.yaml.j2:2: can only concatenate"),
+        ("\n\n{{ upstream | ipaddr }}", {"upstream": "wan"}, "t.yaml.j2:3: No filter named 'ipaddr'"),
+        ("{% include 'inner.j2' %}", {}, "inner.j2:2: 'nothing' is undefined for r1"),
+        ("{{ a }}", {"a": "{{ b }}", "b": "{{ a }}"}, "variables of r1 are made of each other: a > b > a, used in"),
+        ("{{ a }}", {"a": "{{ nowhere }}"}, "variable a of r1: 'nowhere' is undefined, used in"),
+        ("{{ a }}", {"a": "{{ a b }}"}, "variable a of r1: expected token"),
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", {}, "unsafe"),
+        ("{% for x in range(10000000) %}{% endfor %}", {}, "Range too big"),
+    ],
+)
+def test_what_a_template_cannot_do_is_told_with_its_place(tmp_path, template, raw, words):
+    (tmp_path / "t.yaml.j2").write_text(template)
+    (tmp_path / "inner.j2").write_text("\n{{ nothing }}")
+    with pytest.raises(InputError) as caught:
+        rendered(tmp_path / "t.yaml.j2", variables(**raw))
+    assert words in caught.value.message
+
+
+def test_variables_may_be_made_of_others_and_keep_their_type(place):
+    (place / "hosts.yaml").write_text(
+        "all:\n  vars: {site: 7, both: [eth0, '{{ uplink }}'], uplink: 'vlan{{ site * 10 }}', rooms: '{{ [1, 2] if big else [] }}', big: yes}\n"
+        "  hosts:\n    a: {ansible_host: '{{ inventory_hostname }}.example.org', ansible_port: '{{ 2200 + site }}', plain: !unsafe '{{ x }}'}\n    b:\n"
+        "    c: {from: '{{ hostvars.a.ansible_host }}', others: '{{ groups.all }}'}\n"
+    )
+    hosts = load(place).hosts
+    assert hosts["a"].values["both"] == ["eth0", "vlan70"]
+    assert hosts["a"].values["rooms"] == [1, 2]
+    assert hosts["a"].values["plain"] == "{{ x }}"
+    assert hosts["a"].target() == SshTarget(device="a", host="a.example.org", port=2207, user=None, key_files=(), options=(), config_file=None)
+    assert hosts["c"].values["from"] == "a.example.org"
+    assert hosts["c"].values["others"] == ["a", "b", "c"]
+    assert hosts["a"].variables["uplink"] == "vlan{{ site * 10 }}"
+
+
+def test_secrets_stay_closed_and_hinder_nobody_who_does_not_need_them(place):
+    (place / "group_vars").mkdir()
+    (place / "group_vars" / "hotels").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    (place / "hosts.yaml").write_text(FLEET + "    # below: a vault\n      vars: {password: !vault '$ANSIBLE_VAULT;1.1;AES256\n\n 6162', port: 22}\n")
+    host = load(place).hosts["n03"]
+    (place / "t.yaml.j2").write_text("{{ port }}\n")
+    assert rendered(place / "t.yaml.j2", host.values) == "22\n"
+    (place / "t.yaml.j2").write_text("\n{{ password }}")
+    with pytest.raises(InputError, match=r"t\.yaml\.j2:2: 'password' is in a vault, which igmpconf does not open for n03"):
+        rendered(place / "t.yaml.j2", host.values)
+
+
+def test_every_file_of_a_directory_is_read_as_ansible_would(tmp_path):
+    for name, text in {
+        "10-sites.yaml": "hotel: {hosts: {a: {x: first, y: first}}}\n",
+        "20-more.yml": "hotel: {hosts: {a: {x: second}, b: }}\ncity: {children: {hotel: }}\n",
+        ".hidden.yaml": "- nonsense",
+        "notes.txt": "nonsense",
+        "sub/desired.yaml": "igmp-proxy: {}\n",
+        "group_vars/ungrouped.yaml": "z: 1\n",
+        "host_vars/b/inner/x.yml": "deep: yes\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    fleet = load(tmp_path)
+    assert {name: host.variables for name, host in fleet.hosts.items()} == {"a": {"x": "second", "y": "first"}, "b": {"deep": True}}
+    assert fleet.hosts["a"].groups == ("all", "city", "hotel")
+    with pytest.raises(InputError, match="holds no inventory"):
+        load(tmp_path / "host_vars")
+
+
+def test_a_line_that_came_out_leads_back_to_the_line_of_the_template(tmp_path):
+    (tmp_path / "t.yaml.j2").write_text(
+        "top: 1\n{% for room in rooms -%}\n- {{ room }}: x\n{% endfor %}\n{% include 'inner.j2' %}\n\nend: {{ rooms | length }}\n"
+    )
+    (tmp_path / "inner.j2").write_text("{# nothing #}\nwithin: {{ rooms[0] }}")
+    values = variables(rooms=["a", "b"])
+    text = rendered(tmp_path / "t.yaml.j2", values)
+    origins = Origins(tmp_path / "t.yaml.j2", values, text)
+    found = {line: origins.place(i) for i, line in enumerate(text.split("\n"), 1) if line}
+    assert {line: (place.file.name, place.line, place.is_literal) for line, place in found.items()} == {
+        "top: 1": ("t.yaml.j2", 1, True),
+        "- a: x": ("t.yaml.j2", 3, False),
+        "- b: x": ("t.yaml.j2", 3, False),
+        "within: a": ("inner.j2", 2, False),
+        "end: 2": ("t.yaml.j2", 7, False),
+    }
+    assert origins.place(99) is None
+
+
+def test_where_a_filter_counts_the_letters_no_wrong_line_is_told(tmp_path):
+    (tmp_path / "t.yaml.j2").write_text("{% set x %}abc\ndef{% endset %}\nlength: {{ x | length }}\n")
+    text = rendered(tmp_path / "t.yaml.j2", variables())
+    assert text == "\nlength: 7\n"
+    assert Origins(tmp_path / "t.yaml.j2", variables(), text).place(2) is None

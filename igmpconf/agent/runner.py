@@ -198,6 +198,7 @@ class Runner:
         self._surroundings = surroundings
         if surroundings is not None:
             surroundings.subnets = self._subnets
+            surroundings.tables = lambda: [instance.table for instance in self._instances.values()]
         self._held = {key: (table, sock) for name, sock in (held or {}).items() for key, table in (_from_held_name(name),)}
         self._instances: dict[_Key, _Instance] = {}
         self._links = kernel.watch_links()

@@ -9,7 +9,8 @@ instance that is disabled and an interface that is no upstream any more give eve
 nothing back, because a restart must not interrupt a stream and others put addresses on our VLANs.
 
 In between somebody else may change it: a firewall is loaded anew, an interface comes late, a setting is turned.  The
-kernel announces the first two; the rest is looked at every 10 s.  What deviates is told (`deviations`) and put right.
+kernel announces the first two; the rest is looked at every 10 s, and so are the rules that lead to the multicast tables
+of further instances.  What deviates is told (`deviations`) and put right.
 The first configuration after the start of the process is put in force as far as possible: a missing program or
 interface must not keep the streams from starting, it is told and tried again.
 """
@@ -30,7 +31,9 @@ from igmpconf.engine.effects import Note
 from igmpconf.errors import KernelError
 from igmpconf.linux import sysctl, vlan
 from igmpconf.linux.guard import guards, is_guarded
+from igmpconf.linux.kernel import MulticastTable
 from igmpconf.linux.nft import Nftables, Rule, wanted_rules
+from igmpconf.linux.refusal import refused
 from igmpconf.linux.sysctl import RP_FILTER_ALL, Settings, Sysctls, rp_filter, wanted_settings
 from igmpconf.linux.vlan import Link, LinkTable, VlanLinks, steps
 from igmpconf.model.config import DeviceConfig
@@ -47,7 +50,8 @@ _NETLINK_NETFILTER = 12
 class Surroundings:
     """Implements what the docstring above draws; `log` takes notes, always on `loop`.
 
-    `subnets` tells those of every interface there is, by its name; whoever follows the interfaces sets it.
+    `subnets` tells those of every interface there is, by its name, and `tables` the multicast routing tables; whoever
+    follows the interfaces sets both.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Surroundings:
         self._links: LinkTable = links or VlanLinks()
         self._settings: Settings = settings or Sysctls()
         self.subnets = subnets
+        self.tables: Callable[[], Sequence[MulticastTable]] = tuple
         self._look_every_s = look_every_s
         self._files = files
         self._owned: OwnedFile | None = None
@@ -240,6 +245,7 @@ class Surroundings:
             links = self._listed()
             rows = vlan.deviations(self._config.vlans, links)
             rows += sysctl.deviations(wanted_settings(self._config, links, self._settings.read(RP_FILTER_ALL) or 0), self._settings)
+            rows += self._lost_steering()
             rules = self._rules(self._config)
         except KernelError as error:
             self._tell(error)
@@ -292,6 +298,7 @@ class Surroundings:
         try:
             self._make(self._config)
             self._remove(self._config)
+            self._steer_again()
         except KernelError as error:
             self._tell(error)
             return
@@ -299,6 +306,25 @@ class Surroundings:
         for row in wrong:
             if (row.kind, row.name) not in still:
                 self._log(Note("warning", "surroundings/put-right", {"kind": row.kind, "name": row.name, "expected": row.expected, "found": row.found}))
+
+    def _lost_steering(self) -> list[DeviationRow]:
+        """Rules of `ip mrule` that lead what arrives to the table of an instance, and are gone."""
+        rows: list[DeviationRow] = []
+        for table in self.tables():
+            try:
+                lost = table.lost_rules()
+            except OSError as error:
+                raise refused("read the multicast rules", error, table.family, table.table) from error
+            name = f"{table.family.name} multicast rule iif"
+            rows += [DeviationRow(kind="setting", name=f"{name} {one}", expected=f"table {table.table}", found="absent") for one in lost]
+        return rows
+
+    def _steer_again(self) -> None:
+        for table in self.tables():
+            try:
+                table.steer_again()
+            except OSError as error:
+                raise refused("lead what arrives to its table", error, table.family, table.table) from error
 
     def _tell(self, error: KernelError) -> None:
         if error.message not in self._said:

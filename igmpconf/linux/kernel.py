@@ -99,6 +99,14 @@ class MulticastTable(Protocol):
 
     def del_vif(self, vif: VifIndex) -> None: ...
 
+    def lost_rules(self) -> list[str]:
+        """Interfaces that are not steered to this table any more, because somebody took the rule away.  Raises OSError."""
+        ...
+
+    def steer_again(self) -> None:
+        """Make the rules of `lost_rules` anew.  Raises OSError."""
+        ...
+
     def join_routers(self, ifindex: IfIndex) -> None:
         """Receive what is sent to the router groups on this interface; twice is harmless."""
         ...

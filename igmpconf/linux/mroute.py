@@ -19,7 +19,7 @@ from igmpconf.linux.kernel import MAX_VIFS, NOT_AN_OIF, Arrival, RouteEntry
 from igmpconf.linux.netlink import RTM_GETLINK, RTM_GETROUTE, RTM_NEWROUTE, RTNL_FAMILY_IP6MR, RTNL_FAMILY_IPMR, Requests, attribute, attributes
 from igmpconf.linux.rawsock import Packets, packets_for
 from igmpconf.linux.refusal import refused
-from igmpconf.linux.steering import steer, unsteer
+from igmpconf.linux.steering import steer, steered, unsteer
 
 # MRT_BASE is 200 in both families, and so are the offsets
 _INIT, _DONE, _ADD_VIF, _DEL_VIF, _ADD_MFC, _DEL_MFC, _TABLE, _ADD_MFC_PROXY = 200, 201, 202, 203, 204, 205, 209, 210
@@ -170,6 +170,14 @@ class Table:
         if self.table:
             self._steered[ifindex] = socket.if_indextoname(ifindex)
             steer(self._requests, self._words.rtnl_family, self._steered[ifindex], self.table)
+
+    def lost_rules(self) -> list[str]:
+        there = steered(self._requests, self._words.rtnl_family) if self._steered else set()
+        return sorted(name for name in self._steered.values() if (name, self.table) not in there)
+
+    def steer_again(self) -> None:
+        for name in self.lost_rules():
+            steer(self._requests, self._words.rtnl_family, name, self.table)
 
     def del_vif(self, vif: VifIndex) -> None:
         """Raises OSError EADDRNOTAVAIL if the kernel removed it already, with its interface."""

@@ -10,7 +10,7 @@ import errno
 import struct
 
 from igmpconf.ids import TableId
-from igmpconf.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_DELRULE, RTM_NEWRULE, Requests, attribute
+from igmpconf.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_DELRULE, RTM_GETRULE, RTM_NEWRULE, Requests, attribute, attributes
 
 _RULE = struct.Struct("=BBBBBBBBI")  # struct fib_rule_hdr: family, lengths, tos, table, reserved, action, flags
 _FR_ACT_TO_TBL = 1
@@ -33,6 +33,17 @@ def unsteer(requests: Requests, rtnl_family: int, ifname: str, table: TableId) -
     except OSError as error:
         if error.errno not in {errno.ENOENT, errno.ESRCH}:
             raise
+
+
+def steered(requests: Requests, rtnl_family: int) -> set[tuple[str, int]]:
+    """(interface, table) of every rule there is by an interface, whoever made it."""
+    found: set[tuple[str, int]] = set()
+    for kind, body in requests.dump(RTM_GETRULE, _RULE.pack(rtnl_family, 0, 0, 0, 0, 0, 0, 0, 0)):
+        parts = dict(attributes(body, _RULE.size)) if kind == RTM_NEWRULE else {}
+        if _FRA_IIFNAME in parts and _FRA_TABLE in parts:
+            (table,) = struct.unpack("=I", parts[_FRA_TABLE])
+            found.add((parts[_FRA_IIFNAME].rstrip(b"\0").decode(errors="surrogateescape"), table))
+    return found
 
 
 def _rule(rtnl_family: int, ifname: str, table: TableId) -> bytes:

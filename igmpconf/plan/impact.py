@@ -213,9 +213,10 @@ class _Instance:
 
     def _static_route(self, change: Change, key: tuple[str, ...]) -> Impact:
         source, group = key
-        flows = [m for m in self.state.mfc if m.instance == self.old.name and str(m.group) == group and source in {"*", str(m.source)} and m.downstreams]
-        if change.action == "+" and len(change.path) == 2:
-            return self._overridden(change.after, flows)
+        of_group = [m for m in self.state.mfc if m.instance == self.old.name and str(m.group) == group and m.downstreams]
+        flows = [m for m in of_group if source in {"*", str(m.source)}]
+        if change.action == "+" and len(change.path) == 2:  # what was learned for any source carried this one too
+            return self._overridden(change.after, [m for m in of_group if source == "*" or str(m.source) in {"*", source}])
         if len(change.path) == 2:
             out = {name for m in flows if m.kind == "static" for name in m.downstreams}
             return _interrupts("the permanent entry is removed", tuple(sorted(LiveGroup.of(self.old.name, n, group) for n in out)))

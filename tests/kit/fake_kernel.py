@@ -265,6 +265,12 @@ class FakeTable:
         if self._state.vifs.pop(vif, None) is None:
             raise refuse(errno.EADDRNOTAVAIL)
 
+    def lost_rules(self) -> list[str]:
+        return []
+
+    def steer_again(self) -> None:
+        pass
+
     def join_routers(self, ifindex: IfIndex) -> None:
         self._kernel._may("join_routers")
         self._state.joined.add(ifindex)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from ipaddress import ip_address
 
 import pytest
@@ -198,3 +199,12 @@ def test_a_pattern_names_no_group_of_a_neighbour_with_an_entry_of_its_own(before
     a, b = (from_plain(DeviceConfig, {"igmp-proxy": [plain]}) for plain in (old, new))
     (change,) = judged(diff(a, b), a, b, live)
     assert [(g.group, g.interface) for g in change.impact.groups] == named
+
+
+def test_a_permanent_entry_takes_its_source_from_those_who_learned_the_group_for_any():
+    any_source = dataclasses.replace(STATE.mfc[0], source="*")
+    state = dataclasses.replace(STATE, mfc=(any_source,))
+    static = {"source": "192.0.2.99", "group": G1, "downstream-interface": "lan0"}
+    a, b = (from_plain(DeviceConfig, {"igmp-proxy": [edited(mfc=mfc)]}) for mfc in ([], [static]))
+    (change,) = judged(diff(a, b), a, b, state)
+    assert (change.impact.level, [group.interface for group in change.impact.groups]) == ("interrupts", ["lan1"])

@@ -1,14 +1,16 @@
 """XML text to `xml.etree` elements and back: the one place that reads or writes angle brackets.
 
 Names are in Clark notation, `{urn:x}leaf`.  Only what NETCONF needs is understood (RFC 6241 3): UTF-8, namespaces,
-no document type, hence no entities; comments and processing instructions are dropped.  Size, depth and number of
-elements are bounded, because bytes come from whoever can open a session.  Knows nothing of NETCONF or of the model.
+no document type, hence no entities; comments and processing instructions are dropped.  Prefixes are gone once names
+are read, save where the caller says that the text of an element has names too: then the declarations in scope stay
+with it, as attributes called `xmlns:p`.  Size, depth and number of elements are bounded, because bytes come from
+whoever can open a session.  Knows nothing of NETCONF or of the model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 from xml.etree.ElementTree import Element
@@ -51,11 +53,21 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
     return parse_document(data, max_bytes=max_bytes, max_depth=max_depth, max_elements=max_elements).root
 
 
-def parse_document(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, max_elements: int = MAX_ELEMENTS) -> Parsed:
-    """As `parse`, with the root's namespace declarations, which `<rpc-reply>` must repeat (RFC 6241 4.2)."""
+def parse_document(
+    data: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = MAX_DEPTH,
+    max_elements: int = MAX_ELEMENTS,
+    names_in_text: Container[str] = frozenset(),
+) -> Parsed:
+    """As `parse`, with the root's namespace declarations, which `<rpc-reply>` must repeat (RFC 6241 4.2).
+
+    `names_in_text` are the tags of elements whose text holds prefixes: they get the declarations in scope as attributes.
+    """
     if len(data) > max_bytes:
         raise XmlTextError(f"the document has {len(data)} bytes, the limit is {max_bytes}", 1, 1, "too-big")
-    builder = _Builder(max_depth, max_elements)
+    builder = _Builder(max_depth, max_elements, names_in_text)
     try:
         builder.parser.Parse(data, True)
     except expat.ExpatError as error:
@@ -69,7 +81,7 @@ def parse_document(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = 
 class _Builder:
     """Expat's callbacks; one document, then thrown away."""
 
-    def __init__(self, max_depth: int, max_elements: int) -> None:
+    def __init__(self, max_depth: int, max_elements: int, names_in_text: Container[str]) -> None:
         self.root: Element | None = None
         self.root_namespaces: list[tuple[str, str]] = []
         self._open: list[Element] = []
@@ -78,12 +90,15 @@ class _Builder:
         self._max_depth = max_depth
         self._left = max_elements
         self._names: dict[str, str] = {}
+        self._names_in_text = names_in_text
+        self._scope: dict[str, list[str]] = {}  # prefix -> URIs, the innermost last
         self.parser = parser = expat.ParserCreate("utf-8", "}")
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text.append
         parser.StartNamespaceDeclHandler = self._declare
+        parser.EndNamespaceDeclHandler = self._undeclare
         parser.StartDoctypeDeclHandler = self._doctype
         parser.EntityDeclHandler = self._doctype
 
@@ -96,6 +111,12 @@ class _Builder:
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         if self.root is None:
             self.root_namespaces.append((prefix or "", uri or ""))
+        if prefix:
+            self._scope.setdefault(prefix, []).append(uri or "")
+
+    def _undeclare(self, prefix: str | None) -> None:
+        if prefix:
+            self._scope[prefix].pop()
 
     def _clark(self, name: str) -> str:
         known = self._names.get(name)
@@ -111,6 +132,10 @@ class _Builder:
         if len(self._open) >= self._max_depth:
             self._refuse(f"elements are nested more than {self._max_depth} deep", "too-big")
         element = Element(self._clark(name), {self._clark(key): value for key, value in attributes.items()} if attributes else {})
+        if element.tag in self._names_in_text:
+            for prefix, uris in self._scope.items():
+                if uris:
+                    element.set(f"xmlns:{prefix}", uris[-1])
         if self._open:
             self._open[-1].append(element)
         else:

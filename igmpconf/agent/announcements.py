@@ -11,7 +11,7 @@ from igmpconf.agent.events import Settled
 from igmpconf.agent.sessions import Sessions
 from igmpconf.ids import SessionId
 from igmpconf.netconf.session import Close
-from igmpconf.schema.names import NAMESPACE, PREFIX
+from igmpconf.schema.names import prefixes_in
 
 IETF = "urn:ietf:params:xml:ns:yang:ietf-netconf-notifications"
 CAPABILITY = f"{IETF}?module=ietf-netconf-notifications&revision=2012-02-06"
@@ -67,7 +67,9 @@ def settled(change: Settled, sessions: Sessions) -> list[Element]:
 
 def _edit(event: Element, one: Edit) -> None:
     edit = _put(event, "edit")
-    _put(edit, "target", one.target).set(f"xmlns:{PREFIX}", NAMESPACE)
+    target = _put(edit, "target", one.target)
+    for prefix, namespace in prefixes_in(one.target):
+        target.set(f"xmlns:{prefix}", namespace)
     _put(edit, "operation", one.operation)
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.leaf import Node, entry_key, node, nodes
+from igmpconf.model.leaf import Node, entry_key, node, stored_nodes
 from igmpconf.model.path import Path, Step, path_text
-from igmpconf.schema.errors import quoted, xpath_step
+from igmpconf.schema.errors import node_step, quoted
 
 
 def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
@@ -35,13 +35,15 @@ def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
 
 def _leaves(model: Any, place: Path = ()) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
-    for n in nodes(type(model)):
+    for n in stored_nodes(type(model)):
         value = getattr(model, n.attr)
         if value is None or value == ():
             continue
         if n.kind == "container":
             found += _leaves(value, (*place, Step(n.name)))
         elif n.kind == "list":
+            if n.keeps_order and len(value) > 1:
+                found.append(((*place, Step(f"{n.name}-order")), ", ".join(_text(entry_key(n, entry)[0]) for entry in value)))
             for entry in value:
                 key = tuple(_text(one) for one in entry_key(n, entry))
                 found += _leaves(entry, (*place, Step(n.name, key)))
@@ -57,7 +59,7 @@ def _text(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One difference: `target` is an instance-identifier with prefix `ic:` (RFC 7950 9.13)."""
+    """One difference: `target` is an instance-identifier with the prefixes of `schema/names.py` (RFC 7950 9.13)."""
 
     target: str
     operation: Literal["create", "delete", "replace", "merge"]
@@ -71,9 +73,9 @@ def edits(before: DeviceConfig, after: DeviceConfig) -> list[Edit]:
     found = list(itertools.islice(_edits(type(before), before, after, ""), MOST_EDITS + 1))
     if len(found) <= MOST_EDITS:
         return found
-    return [Edit(xpath_step(n.name), "merge") for n in nodes(DeviceConfig) if getattr(before, n.attr) != getattr(after, n.attr) and n.kind != "list"] + [
+    return [Edit(node_step(n), "merge") for n in stored_nodes(DeviceConfig) if getattr(before, n.attr) != getattr(after, n.attr) and n.kind != "list"] + [
         Edit(_entry_path(n, entry, ""), "merge")
-        for n in nodes(DeviceConfig)
+        for n in stored_nodes(DeviceConfig)
         if n.kind == "list"
         for entry in itertools.islice(_changed(getattr(before, n.attr), getattr(after, n.attr)), MOST_EDITS)
     ]
@@ -85,11 +87,11 @@ def _changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
-    for n in nodes(cls):
+    for n in stored_nodes(cls):
         old, new = getattr(before, n.attr), getattr(after, n.attr)
         if old == new:
             continue
-        here = path + xpath_step(n.name)
+        here = path + node_step(n)
         if n.kind == "list":
             old_by_key, new_by_key = ({entry_key(n, entry): entry for entry in side} for side in (old, new))
             for key, entry in new_by_key.items():
@@ -98,6 +100,7 @@ def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
                     yield Edit(_entry_path(n, entry, path), "create")
                 elif former != entry:
                     yield from _edits(n.cls, former, entry, _entry_path(n, entry, path))
+            yield from (Edit(_entry_path(n, entry, path), "merge") for entry in moved(n, old, new))
             yield from (Edit(_entry_path(n, entry, path), "delete") for key, entry in old_by_key.items() if key not in new_by_key)
         elif n.kind == "leaf-list":
             assert n.type is not None
@@ -110,6 +113,16 @@ def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
             yield Edit(here, "create" if old is None else "delete" if new is None else "replace")
 
 
+def moved(n: Node, before: tuple[Any, ...], after: tuple[Any, ...]) -> list[Any]:
+    """Entries that are in both, unchanged or not, and stand elsewhere among those that are in both."""
+    if not n.keeps_order:
+        return []
+    keys = {entry_key(n, entry) for entry in before} & {entry_key(n, entry) for entry in after}
+    old = [entry_key(n, entry) for entry in before if entry_key(n, entry) in keys]
+    new = [entry for entry in after if entry_key(n, entry) in keys]
+    return [entry for key, entry in zip(old, new, strict=True) if entry_key(n, entry) != key]
+
+
 def _entry_path(n: Node, entry: Any, path: str) -> str:
     keys = []
     for name, value in zip(n.key, entry_key(n, entry), strict=True):
@@ -117,4 +130,4 @@ def _entry_path(n: Node, entry: Any, path: str) -> str:
         assert leaf is not None
         assert leaf.type is not None
         keys.append((name, leaf.type.text(value)))
-    return path + xpath_step(n.name, tuple(keys))
+    return path + node_step(n, tuple(keys))

@@ -8,7 +8,7 @@ from igmpconf.model.path import parse_path
 from igmpconf.netconf.messages import RpcError
 from igmpconf.schema.diagnostic import Diagnostic
 from igmpconf.schema.errors import DataError, xpath
-from igmpconf.schema.names import NAMESPACE, PREFIX
+from igmpconf.schema.names import NAMESPACE, PREFIX, prefixes_in
 
 _PREFIXES = ((PREFIX, NAMESPACE),)
 
@@ -16,7 +16,8 @@ _PREFIXES = ((PREFIX, NAMESPACE),)
 def data_error(error: DataError) -> RpcError:
     """The payload of an operation does not fit the model (RFC 7950 8.3.1)."""
     message = f"{error.message}; {error.hint}" if error.hint else error.message
-    return RpcError(error.error_type, error.tag, app_tag=error.app_tag, path=error.path, message=message, info=tuple(error.info.items()), prefixes=_PREFIXES)
+    prefixes = prefixes_in(error.path or "")
+    return RpcError(error.error_type, error.tag, app_tag=error.app_tag, path=error.path, message=message, info=tuple(error.info.items()), prefixes=prefixes)
 
 
 def semantic_errors(found: Iterable[Diagnostic]) -> tuple[RpcError, ...]:

@@ -5,6 +5,7 @@ the canonical JSON of the content, so that a version which a flipped bit made up
 
     version 1   rows of the history carry the diff; a commit file has number and configuration; the digest is of the content alone
     version 2   the diff is in the commit file, so that a commit does not write the diffs of fifty others again
+    version 3   a configuration may have the access rules of the device (`nacm`), which an agent of before would drop
 
 A reader takes every version up to its own and brings it up to date step by step (`_STEPS`); it writes only its own.  A newer
 one is refused, because what it means cannot be known.  docs/reference/state-directory.md is the reference.
@@ -19,11 +20,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from igmpconf.errors import IgmpconfError
-from igmpconf.model.canon import PlainError, from_plain
-from igmpconf.model.config import DeviceConfig
 
 FORMAT = "igmpconf-journal"
-VERSION = 2
+VERSION = 3
 ROW_FIELDS = ("number", "time", "user", "plan", "comment", "event", "digest")
 
 Kind = Literal["journal", "commit"]
@@ -54,7 +53,7 @@ def _canonical(content: Content) -> bytes:
 
 
 def checked(data: bytes, path: Path, kind: Kind) -> tuple[Content, int]:
-    """The content as today's version has it, and the version it was written in.
+    """The content as today's version has it, and the version it was written in; whether it fits the model is for the reader to see.
 
     Raises DamagedError; StateDirectoryError when a newer program wrote it.
     """
@@ -73,35 +72,12 @@ def checked(data: bytes, path: Path, kind: Kind) -> tuple[Content, int]:
             f"{path} has version {version}, this agent knows versions 1 to {VERSION}",
             hint="a newer agent wrote it: run that one, or move the state directory away to begin anew",
         )
-    try:
-        content = _up_to_date(content, version, kind)
-        _fit(content, kind)
-    except (PlainError, KeyError, TypeError) as error:
-        raise DamagedError(f"its content does not fit the model: {error}") from None
+    for step in range(version, VERSION):
+        content = _STEPS[step](content, kind)
     return content, version
 
 
-def _fit(content: Content, kind: Kind) -> None:
-    """Raises when something is missing or is no configuration."""
-    if kind == "commit":
-        from_plain(DeviceConfig, content["config"])
-        _ = content["diff"]
-        return
-    from_plain(DeviceConfig, content["running"])
-    if content["pending"] is not None:
-        from_plain(DeviceConfig, content["pending"]["rollback"])
-        _ = content["pending"]["persist_id"]
-    for row in content["history"]:
-        _ = [row[field] for field in ROW_FIELDS]
-
-
 # versions
-
-
-def _up_to_date(content: Content, version: int, kind: Kind) -> Content:
-    for step in range(version, VERSION):
-        content = _STEPS[step](content, kind)
-    return content
 
 
 def _from_1(content: Content, kind: Kind) -> Content:
@@ -109,4 +85,8 @@ def _from_1(content: Content, kind: Kind) -> Content:
     return {"diff": None} | content if kind == "commit" else content
 
 
-_STEPS: dict[int, Callable[[Content, Kind], Content]] = {1: _from_1}
+def _same(content: Content, _: Kind) -> Content:
+    return content
+
+
+_STEPS: dict[int, Callable[[Content, Kind], Content]] = {1: _from_1, 2: _same}

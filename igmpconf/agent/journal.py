@@ -13,20 +13,25 @@ last good one is used.  document.py has the format and its versions.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from igmpconf.agent.document import ROW_FIELDS, VERSION, Content, DamagedError, Kind, StateDirectoryError, checked, document
 from igmpconf.agent.files import DISK, Files, write_durably
 from igmpconf.agent.image import HISTORY_LENGTH, CommitRecord, Image, PendingCommit
+from igmpconf.agent.stored import restored, stored
 from igmpconf.ids import PersistId
-from igmpconf.model.canon import from_plain, to_plain
+from igmpconf.model.canon import PlainError
 from igmpconf.model.config import DeviceConfig
 
 __all__ = ["Journal", "StateDirectoryError"]
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -39,7 +44,7 @@ class Journal:
         self._commits = state_dir / "commits"
         self._journal = state_dir / "journal.json"
         self._previous = state_dir / "journal.json.previous"
-        self._written: dict[int, str] = {}  # commit files on the disk: number -> digest of the configuration
+        self._written: dict[int, DeviceConfig] = {}  # commit files on the disk: number -> configuration
         self.findings: list[str] = []
         try:
             self._make_directories()
@@ -71,13 +76,13 @@ class Journal:
         """
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for row in image.history:
-            if row.config is not None and self._written.get(row.number) != row.digest:
-                commit = {"number": row.number, "config": to_plain(row.config), "diff": row.diff}
+            if row.config is not None and self._written.get(row.number) != row.config:
+                commit = {"number": row.number, "config": stored(row.config), "diff": row.diff}
                 write_durably(self._commit_path(row.number), document(commit), files=self._files)
-                self._written[row.number] = row.digest
+                self._written[row.number] = row.config
         content = {
-            "running": to_plain(image.running),
-            "pending": {"rollback": to_plain(image.pending.rollback), "persist_id": image.pending.persist_id} if image.pending is not None else None,
+            "running": stored(image.running),
+            "pending": {"rollback": stored(image.pending.rollback), "persist_id": image.pending.persist_id} if image.pending is not None else None,
             "history": [{field: getattr(row, field) for field in ROW_FIELDS} | {"time": row.time or time} for row in image.history],
         }
         write_durably(self._journal, document(content), keep_as=self._previous, files=self._files)
@@ -110,57 +115,53 @@ class Journal:
     # reading
 
     def _read(self) -> Image:
-        content, version = self._content(self._journal, "journal")
-        if content is None:
-            content, version = self._content(self._previous, "journal")
-            if content is not None:
+        found = self._load(self._journal, "journal", _image)
+        if found is None:
+            found = self._load(self._previous, "journal", _image)
+            if found is not None:
                 self.findings.append(f"{self._journal.name} is missing or damaged; continuing from {self._previous.name}")
-        if content is not None:
-            if version < VERSION:
-                self.findings.append(f"{self._journal.name} has version {version}; the next commit writes version {VERSION}")
-            return self._image(content)
-        return self._from_commits()
+        if found is None:
+            return self._from_commits()
+        (image, rows), version = found
+        if version < VERSION:
+            self.findings.append(f"{self._journal.name} has version {version}; the next commit writes version {VERSION}")
+        return dataclasses.replace(image, history=tuple(self._record(row) for row in rows))
 
     def _from_commits(self) -> Image:
         """The newest configuration that a commit file still holds, when both journals are gone; else nothing."""
         for path in sorted(self._commits.glob("*.json"), reverse=True):
-            commit, _ = self._content(path, "commit")
-            if commit is not None:
+            found = self._load(path, "commit", _commit)
+            if found is not None:
                 self.findings.append(f"no journal could be read; continuing from {path.name}, without history")
-                return Image(running=from_plain(DeviceConfig, commit["config"]))
+                return Image(running=found[0][0])
         return Image(running=DeviceConfig())
-
-    def _image(self, content: Content) -> Image:
-        pending = content["pending"]
-        history = [self._record(row) for row in content["history"][-HISTORY_LENGTH:]]
-        return Image(
-            running=from_plain(DeviceConfig, content["running"]),
-            pending=PendingCommit(rollback=from_plain(DeviceConfig, pending["rollback"]), persist_id=_persist_id(pending)) if pending is not None else None,
-            history=tuple(history),
-        )
 
     def _record(self, row: Content) -> CommitRecord:
         """A row with what its commit file has; a file of an older version is written anew with the next commit."""
         fields = {field: row[field] for field in ROW_FIELDS}
-        commit, version = self._content(self._commit_path(row["number"]), "commit")
-        if commit is None:
+        found = self._load(self._commit_path(row["number"]), "commit", _commit)
+        if found is None:
             return CommitRecord(**fields, diff=row.get("diff", ""), config=None)
+        (config, diff), version = found
         if version == VERSION:
-            self._written[row["number"]] = row["digest"]
-        diff = commit["diff"] if commit["diff"] is not None else row.get("diff", "")
-        return CommitRecord(**fields, diff=diff, config=from_plain(DeviceConfig, commit["config"]))
+            self._written[row["number"]] = config
+        return CommitRecord(**fields, diff=diff if diff is not None else row.get("diff", ""), config=config)
 
-    def _content(self, path: Path, kind: Kind) -> tuple[Content | None, int]:
-        """The checked content of one of our files and its version; None if it is missing, or damaged and now set aside."""
+    def _load(self, path: Path, kind: Kind, built: Callable[[Content], T]) -> tuple[T, int] | None:
+        """What one of our files says, and its version; None if it is missing, or damaged and now set aside."""
         try:
-            return checked(path.read_bytes(), path, kind)
+            content, version = checked(path.read_bytes(), path, kind)
+            try:
+                return built(content), version
+            except (PlainError, KeyError, TypeError) as error:
+                raise DamagedError(f"its content does not fit the model: {error}") from None
         except FileNotFoundError:
-            return None, 0
+            return None
         except DamagedError as error:
             aside = _free_name(path)
             self._files.rename(path, aside)
             self.findings.append(f"{path} is damaged ({error}); kept as {aside.name}")
-            return None, 0
+            return None
 
     # writing
 
@@ -177,8 +178,20 @@ class Journal:
             del self._written[number]
 
 
-def _persist_id(pending: dict[str, Any]) -> PersistId | None:
-    return PersistId(pending["persist_id"]) if pending["persist_id"] is not None else None
+def _image(content: Content) -> tuple[Image, list[Content]]:
+    """Without the history, whose rows have a part each in a file of their own."""
+    pending = None
+    if content["pending"] is not None:
+        rollback, persist_id = content["pending"]["rollback"], content["pending"]["persist_id"]
+        pending = PendingCommit(rollback=restored(rollback), persist_id=PersistId(persist_id) if persist_id is not None else None)
+    rows = content["history"][-HISTORY_LENGTH:]
+    for row in rows:
+        _ = [row[field] for field in ROW_FIELDS]
+    return Image(running=restored(content["running"]), pending=pending), rows
+
+
+def _commit(content: Content) -> tuple[DeviceConfig, str | None]:
+    return restored(content["config"]), content["diff"]
 
 
 def _free_name(path: Path) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.leaf import LeafError, Node, entry_key, node, nodes, sort_key
+from igmpconf.model.leaf import LeafError, Node, entry_key, node, nodes, sort_key, stored_nodes
 
 M = TypeVar("M")
 
@@ -150,14 +150,14 @@ def canonical(model: M) -> M:
     """The model with every keyed list sorted, leaf-lists sorted and without repeats, empty containers None."""
     changes: dict[str, Any] = {}
     cls: Any = type(model)
-    for n in nodes(cls):
+    for n in stored_nodes(cls):
         value = getattr(model, n.attr)
         if n.kind == "container" and value is not None:
             inner = canonical(value)
-            wanted: Any = None if all(getattr(inner, one.attr) in (None, ()) for one in nodes(n.cls)) else inner
+            wanted: Any = None if all(getattr(inner, one.attr) in (None, ()) for one in stored_nodes(n.cls)) else inner
         elif n.kind == "list":
             wanted = tuple(canonical(entry) for entry in value)
-            if n.key:
+            if n.key and not n.keeps_order:
                 keyed = sorted(((tuple(map(sort_key, entry_key(n, entry))), i) for i, entry in enumerate(wanted)))
                 wanted = tuple(wanted[i] for _, i in keyed)
         elif n.kind == "leaf-list":
@@ -170,7 +170,7 @@ def canonical(model: M) -> M:
             changes[n.attr] = wanted
     if not changes:
         return model
-    values = {n.attr: getattr(model, n.attr) for n in nodes(cls)} | changes
+    values = {n.attr: getattr(model, n.attr) for n in stored_nodes(cls)} | changes
     result: M = cls(**values)
     return result
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from igmpconf.model.access import Access, access_field
 from igmpconf.model.leaf import (
     ANY_SOURCE,
     Address,
@@ -190,6 +191,7 @@ class DeviceConfig:
     vlans: tuple[VlanConfig, ...] = keyed_list(VlanConfig, "VLAN interfaces that we own", key=("name",))
     firewall: FirewallConfig | None = container(FirewallConfig, "packet filter rules that the streams need")
     logging: LoggingConfig | None = container(LoggingConfig, "what is logged, and where")
+    access: Access | None = access_field()
 
 
 def default_of(cls: Any, name: str) -> Any:

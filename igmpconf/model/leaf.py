@@ -355,6 +355,13 @@ class Node:
     numbered: str | None = None  # list: this key leaf is filled by position (1, 2, 3, ...) when absent
     shorthand: str | None = None  # list: an entry written as a scalar is this leaf
     max_elements: int | None = None
+    module: str = ""  # YANG module, '' for ours
+    is_stored_only: bool = False  # in the datastore of a device, but in no YAML, plan or digest
+
+    @property
+    def keeps_order(self) -> bool:
+        """Entries stand as the user put them, and no leaf says where."""
+        return self.user_ordered and self.numbered is None
 
 
 def _to_name(attr: str) -> str:
@@ -373,9 +380,10 @@ def leaf_list(type_: LeafType, meaning: str, *, default: tuple[Any, ...] = (), s
     return dataclasses.field(default=(), metadata={"node": node})
 
 
-def container(cls: Any, meaning: str, *, name: str = "") -> Any:
+def container(cls: Any, meaning: str, *, name: str = "", module: str = "", is_stored_only: bool = False) -> Any:
     """A group of nodes without a key; None when it holds nothing."""
-    return dataclasses.field(default=None, metadata={"node": Node("container", meaning, name=name, cls=cls)})
+    node = Node("container", meaning, name=name, cls=cls, module=module, is_stored_only=is_stored_only)
+    return dataclasses.field(default=None, metadata={"node": node})
 
 
 def keyed_list(
@@ -399,10 +407,25 @@ def nodes(cls: Any) -> tuple[Node, ...]:
     return _nodes(cls)
 
 
+def stored_nodes(cls: Any) -> tuple[Node, ...]:
+    """As `nodes`, with what only the datastore of a device holds."""
+    return _stored_nodes(cls)
+
+
 @functools.cache
 def _nodes(cls: Any) -> tuple[Node, ...]:
+    return tuple(n for n in _stored_nodes(cls) if not n.is_stored_only)
+
+
+@functools.cache
+def _stored_nodes(cls: Any) -> tuple[Node, ...]:
     return tuple(
-        dataclasses.replace(field.metadata["node"], attr=field.name, name=field.metadata["node"].name or _to_name(field.name))
+        dataclasses.replace(
+            field.metadata["node"],
+            attr=field.name,
+            name=field.metadata["node"].name or _to_name(field.name),
+            module=field.metadata["node"].module or getattr(cls, "YANG_MODULE", ""),
+        )
         for field in dataclasses.fields(cls)
     )
 

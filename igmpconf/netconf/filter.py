@@ -65,7 +65,7 @@ def _compiled(nodes: Sequence[Element]) -> _Siblings:
         if len(node) == 0 and text_of(node):
             content_names.add((namespace(node), local_name(node)))
             continue
-        attributes = tuple(node.attrib.items())
+        attributes = tuple((name, value) for name, value in node.attrib.items() if not name.startswith("xmlns:"))
         if len(node) == 0:
             # The same selection twice selects nothing more.
             if (node.tag, attributes) in seen:

@@ -22,6 +22,18 @@ MAX_SESSION_ID = 2**32 - 1
 
 ErrorType = Literal["transport", "rpc", "protocol", "application"]
 
+# Elements whose text has prefixes: identities, and paths of access rules.
+NAMES_IN_TEXT = frozenset(
+    f"{{urn:ietf:params:xml:ns:yang:{module}}}{name}"
+    for module, name in (
+        ("ietf-netconf-acm", "path"),
+        ("ietf-netconf-monitoring", "format"),
+        ("ietf-netconf-nmda", "datastore"),
+        ("ietf-netconf-nmda", "origin-filter"),
+        ("ietf-netconf-nmda", "negated-origin-filter"),
+    )
+)
+
 # RFC 6241 appendix A: which types a tag may have, and which error-info it must carry.
 ERROR_TAGS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     tag: (frozenset(types.split()), tuple(info.split()))
@@ -135,7 +147,7 @@ def read_hello(message: bytes) -> Hello:
 
 def read_rpc(message: bytes) -> Rpc:
     """An `<rpc>` (RFC 6241 4.1).  Raises NotAnswerable, XmlTextError, and RpcRefused with what it must be told."""
-    parsed = parse_document(message.strip())
+    parsed = parse_document(message.strip(), names_in_text=NAMES_IN_TEXT)
     root = parsed.root
     if local_name(root) == "hello":
         raise NotAnswerable("a second hello")

@@ -2,26 +2,32 @@
 
 What is edited is what was explicitly configured (RFC 6243 2.3): a leaf that merely has a default can be created and
 cannot be deleted.  An operation holds for what is below it until another one is said; below create and replace
-nothing is left, so their children merge.  Lists are told apart by their keys, leaf-lists by their values.  The
-ordered lists of the model are ordered by their `sequence` key, which is why `yang:insert` is refused: there is no
-list in our module that is `ordered-by user`.
+nothing is left, so their children merge.  Lists are told apart by their keys, leaf-lists by their values.  The ordered
+lists of module igmpconf are ordered by their `sequence` key; those of the access rules are `ordered-by user`, and take
+`yang:insert` (RFC 7950 7.8.6).
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 from xml.etree.ElementTree import Element
 
+from igmpconf.model.access import CHOICE, Rule
 from igmpconf.model.canon import canonical
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.leaf import Node, entry_key, node, nodes
-from igmpconf.schema.errors import DataError, xpath_step
+from igmpconf.model.leaf import Node, entry_key, node, stored_nodes
+from igmpconf.schema.errors import DataError, node_step
 from igmpconf.schema.names import NETCONF_BASE, YANG_ATTRIBUTES
 from igmpconf.schema.xml import DEFAULT_ATTRIBUTE, key_values, leaf_value, local_name, missing, no_text, node_of
 
 DefaultOperation = Literal["merge", "replace", "none"]
 
 _OPERATION = f"{{{NETCONF_BASE}}}operation"
+_INSERT = f"{{{YANG_ATTRIBUTES}}}insert"
+_KEY = f"{{{YANG_ATTRIBUTES}}}key"
+_PLACES = ("first", "last", "before", "after")
+_KEY_VALUE = re.compile(r"""\[\s*[\w.:\-]+\s*=\s*(?:'([^']*)'|"([^"]*)")\s*\]""")
 _WORDS = ("merge", "replace", "create", "delete", "remove")
 
 
@@ -37,15 +43,15 @@ def edited(config: DeviceConfig, edit: Element, default_operation: DefaultOperat
     return canonical(result)
 
 
-def _operation(element: Element, inherited: str, path: str) -> str:
+def _operation(element: Element, inherited: str, path: str, *, is_ordered: bool = False) -> str:
     for name in element.attrib:
-        if name in {_OPERATION, DEFAULT_ATTRIBUTE}:
+        if name in {_OPERATION, DEFAULT_ATTRIBUTE} or (is_ordered and name in {_INSERT, _KEY}):
             continue
         said, hint = name.rpartition("}")[2], ""
         if name == "operation":
             hint = f"; the operation attribute is of namespace {NETCONF_BASE}"
         elif name.startswith(f"{{{YANG_ATTRIBUTES}}}"):
-            hint = "; no list here is ordered by the user: rules stand in the order of their sequence"
+            hint = "; this is not ordered by the user: rules stand in the order of their sequence"
         elif name.startswith(("{", "xmlns:")):
             continue  # metadata of somebody else (RFC 7952)
         raise DataError(
@@ -84,24 +90,27 @@ def _absent(what: str, path: str, operation: str) -> DataError:
 
 def _children(cls: Any, model: Any, parent: Element, inherited: str, path: str, *, key: tuple[str, ...] = ()) -> Any:
     no_text(parent, path)
-    values = {n.attr: getattr(model, n.attr) for n in nodes(cls)}
+    values = {n.attr: getattr(model, n.attr) for n in stored_nodes(cls)}
     seen: set[str] = set()
     for element in parent:
         n = node_of(cls, element, path)
         if n.kind not in {"leaf-list", "list"}:
             if n.name in seen:
-                raise DataError("bad-element", f"<{n.name}> stands twice", path=path + xpath_step(n.name), info={"bad-element": n.name})
+                raise DataError("bad-element", f"<{n.name}> stands twice", path=path + node_step(n), info={"bad-element": n.name})
             seen.add(n.name)
         if n.kind == "list":
             values[n.attr] = _list(n, values[n.attr], element, inherited, path)
         elif n.kind == "container":
-            values[n.attr] = _container(n, values[n.attr], element, inherited, path + xpath_step(n.name))
+            values[n.attr] = _container(n, values[n.attr], element, inherited, path + node_step(n))
         elif n.kind == "leaf-list":
-            values[n.attr] = _leaf_list(n, values[n.attr], element, inherited, path + xpath_step(n.name))
+            values[n.attr] = _leaf_list(n, values[n.attr], element, inherited, path + node_step(n))
         elif n.name in key:
-            _key(n, element, path + xpath_step(n.name))
+            _key(n, element, path + node_step(n))
         else:
-            values[n.attr] = _leaf(n, values[n.attr], element, inherited, path + xpath_step(n.name))
+            values[n.attr] = _leaf(n, values[n.attr], element, inherited, path + node_step(n))
+            if cls is Rule and n.attr in CHOICE and values[n.attr] is not None:
+                # RFC 7950 7.9.3: a node of one case removes those of the others; two in one edit are refused below
+                values |= {other: None for other in CHOICE if other != n.attr and other.replace("_", "-") not in seen}
     result = cls(**values)
     missing(cls, result, path, key)
     return result
@@ -181,7 +190,7 @@ def _container(n: Node, current: Any, element: Element, inherited: str, path: st
 
 
 def _list(n: Node, current: tuple[Any, ...], element: Element, inherited: str, parent_path: str) -> tuple[Any, ...]:
-    operation = _operation(element, inherited, parent_path + xpath_step(n.name))
+    operation = _operation(element, inherited, parent_path + node_step(n), is_ordered=n.keeps_order)
     key, path = key_values(n, element, parent_path)
     found = next((i for i, entry in enumerate(current) if entry_key(n, entry) == key), None)
     what = f"{n.name} {', '.join(str(part) for part in key)}"
@@ -197,11 +206,38 @@ def _list(n: Node, current: tuple[Any, ...], element: Element, inherited: str, p
         raise _absent(what, path, "none")
     start = current[found] if found is not None and operation != "replace" else _new(n, key)
     entry = _children(n.cls, start, element, _below(operation), path, key=n.key)
+    place = element.get(_INSERT)
+    if place is not None:
+        others = tuple(one for one in current if entry_key(n, one) != key)
+        at = _place(n, others, place, element, path)
+        return (*others[:at], entry, *others[at:])
     return (*current, entry) if found is None else (*current[:found], entry, *current[found + 1 :])
 
 
+def _place(n: Node, others: tuple[Any, ...], place: str, element: Element, path: str) -> int:
+    """Before which of `others` yang:insert and yang:key put an entry (RFC 7950 7.8.6, 15.7)."""
+
+    def refused(attribute: str, message: str, app_tag: str | None = None) -> DataError:
+        info = {"bad-attribute": attribute, "bad-element": n.name}
+        return DataError("bad-attribute", message, error_type="protocol", app_tag=app_tag, path=path, info=info)
+
+    if place == "first":
+        return 0
+    if place == "last":
+        return len(others)
+    if place not in _PLACES:
+        raise refused("insert", f"insert {place!r} is not one of {', '.join(_PLACES)}")
+    texts = tuple(single or double for single, double in _KEY_VALUE.findall(element.get(_KEY, "")))
+    found = next((i for i, one in enumerate(others) if tuple(map(str, entry_key(n, one))) == texts), None)
+    if not texts:
+        raise refused("key", f"insert {place} needs the key of another entry, such as [{n.key[0]}='...']")
+    if found is None:
+        raise refused("key", f"{n.name} {', '.join(texts)} is not there, nothing can stand {place} it", "missing-instance")
+    return found if place == "before" else found + 1
+
+
 def _new(n: Node, key: tuple[Any, ...]) -> Any:
-    values: dict[str, Any] = {inner.attr: None for inner in nodes(n.cls) if inner.required}
+    values: dict[str, Any] = {inner.attr: None for inner in stored_nodes(n.cls) if inner.required}
     for name, value in zip(n.key, key, strict=True):
         leaf = node(n.cls, name)
         assert leaf is not None

@@ -11,9 +11,9 @@ from typing import Literal
 
 from igmpconf.errors import IgmpconfError
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.leaf import node
+from igmpconf.model.leaf import Node, node
 from igmpconf.model.path import Path
-from igmpconf.schema.names import PREFIX
+from igmpconf.schema.names import PREFIX, prefix_of
 
 ErrorType = Literal["application", "protocol"]
 
@@ -55,9 +55,14 @@ def xpath(path: Path) -> str:
     return "".join(out) or "/"
 
 
-def xpath_step(name: str, keys: tuple[tuple[str, str], ...] = ()) -> str:
+def xpath_step(name: str, keys: tuple[tuple[str, str], ...] = (), prefix: str = PREFIX) -> str:
     """`/ic:name[ic:key='value']`, quoted so that any value survives."""
-    return f"/{PREFIX}:{name}" + "".join(f"[{PREFIX}:{key}={quoted(value)}]" for key, value in keys)
+    return f"/{prefix}:{name}" + "".join(f"[{prefix}:{key}={quoted(value)}]" for key, value in keys)
+
+
+def node_step(n: Node, keys: tuple[tuple[str, str], ...] = ()) -> str:
+    """As `xpath_step`, with the prefix of the node's module."""
+    return xpath_step(n.name, keys, prefix_of(n.module))
 
 
 def quoted(value: str) -> str:

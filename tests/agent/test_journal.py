@@ -76,7 +76,7 @@ def test_the_files_say_what_they_are(tmp_path):
     state = written(tmp_path / "s", OLD, NEW)
     for path in (state / "journal.json", state / "journal.json.previous", state / "commits" / "000002.json"):
         document = json.loads(path.read_text())
-        assert (document["format"], document["version"], len(document["sha256"])) == ("igmpconf-journal", 2, 64)
+        assert (document["format"], document["version"], len(document["sha256"])) == ("igmpconf-journal", VERSION, 64)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -365,7 +365,9 @@ class Runner:
             hosts=_joined(part.hosts for part in parts),
             sources=tuple(self._sources()),
             deviations=self._surroundings.deviations() if self._surroundings is not None else (),
-            agent=AgentState(sources=self._flows.state) if self._flows is not None else None,
+            agent=AgentState(
+                sources=self._flows.state if self._flows is not None else None, interfaces=tuple(sorted(one.name for one in self._interfaces.values()))
+            ),
         )
 
     def _sources(self) -> Iterator[SourceRow]:

@@ -15,6 +15,7 @@ from igmpconf.model.config import DeviceConfig
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan import render
 from igmpconf.plan.plan import DevicePlan, Plan, planned, to_json
+from igmpconf.plan.presence import absent
 
 CHANGES = 2
 
@@ -69,6 +70,8 @@ def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviati
                 talk(f"warning: {device.name}: a commit waits for its confirmation: igmpconf confirm {pending}, or cancel {pending}")
             for row in state.deviations:
                 talk(f"{device.name}: changed by hand, or not to be had: {row.kind} {row.name}: expected {row.expected}, found {row.found}")
+            for warning in absent(by_name[device.name], state.agent.interfaces if state.agent is not None else ()):
+                talk(f"warning: {device.name}: {warning}")
             if state.deviations:
                 deviating.add(device.name)
             return planned(device.name, running_config(client), by_name[device.name], state)

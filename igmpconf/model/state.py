@@ -159,6 +159,7 @@ class AgentState:
     pending_persist_id: str | None = leaf(_WORD, "token of the confirmed commit that waits for its confirmation")
     pending_s: int | None = leaf(_SECONDS, "left until the pending commit undoes itself")
     sources: str | None = leaf(_WORD, "whether senders are watched, or why not")
+    interfaces: tuple[str, ...] = leaf_list(_WORD, "network interfaces that the device has, taking part or not")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

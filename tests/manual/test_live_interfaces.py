@@ -84,7 +84,8 @@ def provider(site):
 def test_a_dialled_upstream_comes_late_goes_and_returns_as_another(site, desk, provider):
     refused = desk.applies(two_providers(), "--verify-timeout", "1s", code=7)
     assert "--allow-down ppp*" in refused.err
-    desk.applies(two_providers(), "--allow-down", "ppp*")
+    applied = desk.applies(two_providers(), "--allow-down", "ppp*")
+    assert "no interface there matches ppp* now" in applied.err
     assert desk.runs(two_providers())
     pid, tap = desk.agent.engine_pid(), site.tap(site.h0)
     site.member(site.h0, G).join()

@@ -73,6 +73,8 @@ class LadderPolicy:
     verify_timeout_ms: int = 10_000
     is_confirmed: bool = True  # False: leave the change unconfirmed, it undoes itself
     attempts: int = 1  # of the climb, as long as nothing is committed and the trouble may pass
+    connect_timeout_s: float | None = None  # None: ConnectTimeout of ssh_config, or 10 s
+    rpc_timeout_s: float = 30.0
     device_timeout_ms: int | None = None  # from the beginning until verified; then what was begun is undone
 
 
@@ -237,8 +239,17 @@ class DeviceLadder:
             case _:
                 pass
         if self._is_cancel_wanted:
-            return self._give_up(_CANCELLED)
+            return self._turn_back(done)
         return self._next()
+
+    def _turn_back(self, done: Effect) -> Sequence[Effect]:
+        """The user changed their mind while `done` was under way; what is committed must be undone."""
+        if self.phase is not Phase.PROVISIONAL:
+            return self._give_up(_CANCELLED)
+        if isinstance(done, Close):  # between the session that committed and the one that verifies there is none
+            self.failure, self._decision = _CANCELLED, False
+            return self._settle()
+        return self._undo(_CANCELLED)
 
     def _checked(self, before: Before) -> Sequence[Effect]:
         pending = before.state.agent.pending_persist_id if before.state.agent is not None else None

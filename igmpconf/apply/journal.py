@@ -33,7 +33,7 @@ def rollouts_dir() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What a journal tells: the plan, and for every device that is not settled whether it is to be kept."""
+    """What a journal tells: the plan, for every device that is not settled whether it is to be kept, and who had no turn."""
 
     rollout_id: PersistId
     plan: Plan
@@ -42,6 +42,12 @@ class Story:
     targets: dict[str, dict[str, Any]]
     unsettled: dict[DeviceName, bool]
     ended: dict[DeviceName, str]
+
+    @property
+    def unbegun(self) -> tuple[DeviceName, ...]:
+        """Devices that the plan changes and that had no turn: they are as before."""
+        names = [DeviceName(device.device) for device in self.plan.devices if device.changes]
+        return tuple(name for name in names if name not in self.unsettled and self.ended.get(name, "not begun") == "not begun")
 
 
 class Journal:

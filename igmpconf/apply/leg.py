@@ -63,7 +63,12 @@ class Assignment:
 def travel(assignment: Assignment) -> Performed | Failed:
     """Do it here and now; what goes wrong with the device is in the answer."""
     session = DeviceSession(
-        target=assignment.target, plan=assignment.plan, plan_id=assignment.plan_id, comment=assignment.comment, allow_down=assignment.allow_down
+        target=assignment.target,
+        plan=assignment.plan,
+        plan_id=assignment.plan_id,
+        policy=assignment.policy,
+        comment=assignment.comment,
+        allow_down=assignment.allow_down,
     )
     try:
         if isinstance(assignment.effect, Extend):

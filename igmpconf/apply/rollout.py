@@ -138,7 +138,8 @@ class Ladder(Protocol):
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]: ...
 
 
-def _ladder(plan: DevicePlan, persist_id: PersistId, policy: LadderPolicy) -> Ladder:
+def local_ladder(plan: DevicePlan, persist_id: PersistId, policy: LadderPolicy) -> Ladder:
+    """A ladder whose every step is performed here."""
     return DeviceLadder(plan=plan, persist_id=persist_id, policy=policy)
 
 
@@ -164,7 +165,7 @@ class Rollout:
     policy: LadderPolicy = field(default_factory=LadderPolicy)
     atomic: Atomic = "device"
     pace: Pace = field(default_factory=Pace)
-    make_ladder: Callable[[DevicePlan, PersistId, LadderPolicy], Ladder] = _ladder
+    make_ladder: Callable[[DevicePlan, PersistId, LadderPolicy], Ladder] = local_ladder
     ladders: dict[DeviceName, Ladder] = field(init=False)
     waves: tuple[tuple[DeviceName, ...], ...] = field(init=False)
     wave: int = -1  # the one whose turn it is, from 0

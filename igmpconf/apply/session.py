@@ -14,6 +14,7 @@ from typing import assert_never
 from xml.etree.ElementTree import Element
 
 from igmpconf.apply import steps
+from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.steps import Before, Failed, Failure, Performed, Seen
 from igmpconf.apply.verify import Findings, findings
 from igmpconf.errors import RpcFailed, TransportError
@@ -67,6 +68,7 @@ class DeviceSession:
     target: Target
     plan: DevicePlan
     plan_id: str
+    policy: LadderPolicy = field(default_factory=LadderPolicy)
     comment: str | None = None
     allow_down: Collection[str] = ()
     say: Callable[[str], None] | None = None
@@ -123,10 +125,10 @@ class DeviceSession:
             return None
         if isinstance(effect, steps.Connect):
             self.abandon()
-            self._client = NetconfClient.connect(self.target, say=self.say)
+            self._client = self._connect()
             return None
         if self._client is None and isinstance(effect, steps.Confirm | steps.Cancel | steps.Extend):
-            self._client = NetconfClient.connect(self.target, say=self.say)  # the persist id belongs to no session
+            self._client = self._connect()  # the persist id belongs to no session
         client = self._client
         assert client is not None, f"{effect} without a session"
         match effect:
@@ -161,6 +163,9 @@ class DeviceSession:
             case _:
                 assert_never(effect)
         return None
+
+    def _connect(self) -> NetconfClient:
+        return NetconfClient.connect(self.target, timeout_s=self.policy.rpc_timeout_s, connect_timeout_s=self.policy.connect_timeout_s, say=self.say)
 
     def _verified(self, client: NetconfClient, before: DeviceState, timeout_ms: int) -> tuple[str, ...]:
         """Look until nothing is missing; the warnings of the last look."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,19 +14,20 @@ from typing import Any, TypeVar
 import click
 
 from igmpconf.apply.device import LadderPolicy
-from igmpconf.apply.executor import Execution, monotonic_ms
-from igmpconf.apply.journal import Journal, Story, read, rollouts_dir
-from igmpconf.apply.rollout import Atomic, Outcome, Rollout
-from igmpconf.apply.session import DeviceSession
+from igmpconf.apply.executor import monotonic_ms
+from igmpconf.apply.executors import THREADS, executor_of
+from igmpconf.apply.journal import Story
+from igmpconf.apply.result import Result, to_json
+from igmpconf.apply.rollout import PARALLEL, Atomic, Outcome, Pace, Share
+from igmpconf.apply.run import Circumstances, Settings, has_journal, perform, settle, story_of
 from igmpconf.apply.steps import Phase
 from igmpconf.cli.desired import for_devices
 from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, talk
 from igmpconf.cli.plan import files_option, make_plan, written_by
-from igmpconf.errors import IgmpconfError, InDoubt, InputError, RolledBack, RpcFailed, StalePlan, TransportError
-from igmpconf.ids import DeviceName, PersistId
+from igmpconf.cli.progress import Progress
+from igmpconf.errors import IgmpconfError, InputError
 from igmpconf.model.leaf import Duration, LeafError
 from igmpconf.netconf.client import NetconfClient
-from igmpconf.netconf.target import SshTarget, Target, UnixTarget
 from igmpconf.plan import render
 from igmpconf.plan.diff import Level
 from igmpconf.plan.impact import LEVELS, worst
@@ -56,6 +58,31 @@ class _DurationParam(click.ParamType[int]):
         return parsed
 
 
+class _ShareParam(click.ParamType[Share]):
+    """`3` devices, or `10%` of them."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
+        if isinstance(value, Share):
+            return value
+        match = re.fullmatch(r"(\d{1,9})(%?)", str(value).strip())
+        if match is None or not int(match[1]) or (match[2] and int(match[1]) > 100):
+            self.fail(f"{value!r} is neither a number of devices nor a percentage of them", param, ctx)
+        return Share(int(match[1]), is_percent=bool(match[2]))
+
+
+class _WaveParam(click.ParamType[tuple[Share, ...]]):
+    """`1,10%,50%`: the sizes of the waves, the last one repeated."""
+
+    name = "waves"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Share, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(_ShareParam().convert(part, param, ctx) for part in str(value).split(","))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyOptions:
     """The flags that every change takes."""
@@ -68,17 +95,66 @@ class ApplyOptions:
     allow_down: tuple[str, ...] = ()
     no_confirm: bool = False
     comment: str | None = None
+    canary: Share | None = None
+    wave: tuple[Share, ...] = ()
+    max_failures: int | None = None
+    parallel: int = PARALLEL
+    connect_timeout: int | None = None
+    rpc_timeout: int = 30_000
+    device_timeout: int = 300_000
+    retries: int = 1
+    executor: str = THREADS
+    result: Path | None = None
 
-    def policy(self) -> LadderPolicy:
-        """The same, as the ladder wants it."""
+    def settings(self) -> Settings:
+        """The same, as an apply wants it."""
+        return Settings(policy=self._policy(), atomic=self.atomic, pace=self._pace(), allow_down=self.allow_down, comment=self.comment)
+
+    def _policy(self) -> LadderPolicy:
         timeout_s = -(-self.confirm_timeout // 1000)
         verify_ms = min(self.verify_timeout if self.verify_timeout is not None else 10_000, self.confirm_timeout // _VERIFY_SHARE)
-        return LadderPolicy(confirm_timeout_s=timeout_s, verify_timeout_ms=verify_ms, is_confirmed=not self.no_confirm)
+        return LadderPolicy(
+            confirm_timeout_s=timeout_s,
+            verify_timeout_ms=verify_ms,
+            is_confirmed=not self.no_confirm,
+            attempts=1 + self.retries,
+            connect_timeout_s=None if self.connect_timeout is None else self.connect_timeout / 1000,
+            rpc_timeout_s=self.rpc_timeout / 1000,
+            device_timeout_ms=self.device_timeout,
+        )
+
+    def _pace(self) -> Pace:
+        waves = (*((self.canary,) if self.canary is not None else ()), *self.wave)
+        if self.canary is not None and not self.wave:
+            waves = (self.canary, Share(100, is_percent=True))
+        # Who asks for waves wants to stop at the first sign of trouble; who does not has every device tried.
+        return Pace(waves=waves, max_failures=self.max_failures if self.max_failures is not None else 0 if waves else None, parallel=self.parallel)
 
 
 def apply_options(command: F) -> F:
     """Add the flags of ApplyOptions."""
     for option in (
+        click.option("--result", type=click.Path(path_type=Path), metavar="FILE", help="Write how every device ended as JSON; `igmpconf merge` joins several."),
+        click.option("--executor", default=THREADS, show_default=True, metavar="threads|dask://HOST:PORT", help="Who does the work."),
+        click.option("--retries", type=click.IntRange(0, 10), default=1, show_default=True, help="Further attempts while nothing is committed yet."),
+        click.option("--device-timeout", type=_DurationParam(1_000, 86_400_000), default="5m", show_default=True, help="Until a device is verified."),
+        click.option("--rpc-timeout", type=_DurationParam(100, 3_600_000), default="30s", show_default=True, help="For each answer of a device."),
+        click.option("--connect-timeout", type=_DurationParam(100, 3_600_000), help="Until a session stands.  [default: ConnectTimeout of ssh_config, or 10s]"),
+        click.option("--parallel", type=click.IntRange(1, 256), default=PARALLEL, show_default=True, help="How many devices at the same time."),
+        click.option(
+            "--max-failures",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Begin no further device once more than N failed.  [default: 0 with waves, else no limit]",
+        ),
+        click.option(
+            "--wave",
+            type=_WaveParam(),
+            metavar="N|%[,...]",
+            default=(),
+            help="Devices per wave; of several sizes the last repeats. A wave waits for the one before.",
+        ),
+        click.option("--canary", type=_ShareParam(), metavar="N|%", help="So many devices first; the rest when they are kept."),
         click.option("-m", "--comment", help="Why; kept in the device's history."),
         click.option("--no-confirm", is_flag=True, help="Leave the change unconfirmed: it undoes itself unless `igmpconf confirm ID` comes in time."),
         click.option("--allow-down", multiple=True, metavar="IFACE", help="Interface (or pattern) that may be absent or down after the change."),
@@ -110,8 +186,7 @@ def apply(
     if resume is not None:
         if document is not None or files:
             raise click.UsageError("--resume takes its plan from the journal; give no PLAN and no -f")
-        story = read(resume)
-        return _settle(story, story.unsettled, is_kept=None)
+        return _settle(story_of(resume), is_kept=None)
     if document is not None:
         if files or limit is not None:
             raise click.UsageError("a saved PLAN holds its desired state and its devices; give no -f and no -l")
@@ -155,27 +230,21 @@ def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, 
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask here; say --yes, or apply a saved plan with --yes")
         click.confirm("Apply this plan?", abort=True, err=True)
-    rollout = Rollout(plan=plan, persist_id=PersistId(_free_id(plan.plan_id)), policy=options.policy(), atomic=options.atomic)
-    targets = {name: devices[name].target for name in rollout.ladders}
-    sessions = {
-        name: DeviceSession(
-            target=target, plan=rollout.ladders[name].plan, plan_id=plan.plan_id, comment=options.comment, allow_down=options.allow_down, say=talk
-        )
-        for name, target in targets.items()
-    }
-    journal = Journal.create(
-        rollout.persist_id,
-        plan,
-        atomic=options.atomic,
-        confirm_timeout_s=rollout.policy.confirm_timeout_s,
-        targets={name: _plain_target(target) for name, target in targets.items()},
-    )
-    started_ms = monotonic_ms()
+    targets = {name: device.target for name, device in devices.items()}
+    count = sum(1 for device in plan.devices if device.changes)
+    with executor_of(options.executor) as executor, Progress(count) as progress:
+        around = Circumstances(executor=executor, progress=progress, say=talk, afterwards=signal.SIG_IGN)
+        result = perform(plan, targets, options.settings(), around)
+    if options.result is not None:
+        _write(result, options.result)
+    return _conclude(result)
+
+
+def _write(result: Result, path: Path) -> None:
     try:
-        outcomes = Execution(rollout, sessions, journal, progress=_progress).run()
-    finally:
-        journal.close()
-    return _conclude(outcomes, rollout, took_ms=monotonic_ms() - started_ms)
+        path.write_text(to_json(result), encoding="utf-8")
+    except OSError as error:
+        talk(f"warning: the result cannot be written to {path}: {error.strerror}")  # how it ended matters more
 
 
 def _within(plan: Plan, limit: Level | None) -> None:
@@ -186,123 +255,56 @@ def _within(plan: Plan, limit: Level | None) -> None:
         )
 
 
-def _free_id(plan_id: str) -> str:
-    """The plan's own name for its first apply, then with a number: a token is never used twice."""
-    if not (rollouts_dir() / f"{plan_id}.jsonl").exists():
-        return plan_id
-    number = 2
-    while (rollouts_dir() / f"{plan_id}-{number}.jsonl").exists():
-        number += 1
-    return f"{plan_id}-{number}"
+_FEW = 8  # names in one line; more are counted
 
 
-_SAID = {
-    Phase.LOCKED: "locked",
-    Phase.CHECKED: "unchanged since the plan",
-    Phase.EDITED: "edited",
-    Phase.VALIDATED: "validated",
-    Phase.PROVISIONAL: "committed, unconfirmed; verifying",
-    Phase.VERIFIED: "verified",
-    Phase.CONFIRMED: "confirmed",
-    Phase.ROLLED_BACK: "rolled back",
-}
+def _named(outcomes: Sequence[Outcome]) -> str:
+    names = [outcome.device for outcome in outcomes]
+    return ", ".join(names) if len(names) <= _FEW else f"{len(names)} devices"
 
 
-def _progress(device: DeviceName, phase: Phase) -> None:
-    if phase in _SAID:
-        talk(f"{device}: {_SAID[phase]}")
-
-
-def _conclude(outcomes: Sequence[Outcome], rollout: Rollout, *, took_ms: int) -> int:
+def _conclude(result: Result) -> int:
     """Say how it ended; raise what the exit code stands for."""
-    for outcome in outcomes:
+    for outcome in result.outcomes:
         for warning in outcome.warnings:
             talk(f"warning: {outcome.device}: {warning}")
-    by_phase: dict[Phase, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_phase.setdefault(outcome.phase, []).append(outcome)
     now_ms = monotonic_ms()
-    for outcome in by_phase.get(Phase.LEFT, []):
+    for outcome in result.having(Phase.LEFT):
         left_s = max(0, (outcome.undoes_itself_by_ms or now_ms) - now_ms) // 1000
-        click.echo(f"{outcome.device}: committed and verified, not confirmed; it undoes itself in {left_s}s unless: igmpconf confirm {rollout.persist_id}")
-    for outcome in by_phase.get(Phase.UNCHANGED, []):
+        click.echo(f"{outcome.device}: committed and verified, not confirmed; it undoes itself in {left_s}s unless: igmpconf confirm {result.rollout_id}")
+    for outcome in result.having(Phase.UNCHANGED):
         click.echo(f"{outcome.device} already is as planned; nothing was done.")
-    done = [outcome.device for outcome in by_phase.get(Phase.CONFIRMED, [])]
+    done = result.having(Phase.CONFIRMED)
     if done:
-        click.echo(f"Applied to {', '.join(done)} in {took_ms / 1000:.2f}s (plan {rollout.plan.plan_id}).")
-    bad = [outcome for phase in (Phase.IN_DOUBT, Phase.ROLLED_BACK, Phase.REFUSED) for outcome in by_phase.get(phase, [])]
-    if not bad:
-        return 0
-    for outcome in bad[1:]:
-        talk(f"igmpconf: {outcome.device}: {outcome.phase.value}: {outcome.failure.message if outcome.failure else ''}")
-    raise _error(bad, rollout)
-
-
-def _error(bad: Sequence[Outcome], rollout: Rollout) -> IgmpconfError:
-    first = bad[0]
-    failure = first.failure
-    why = failure.message if failure is not None else "no reason was given"
-    hint = failure.hint if failure is not None else None
-    names = [outcome.device for outcome in bad if outcome.phase is first.phase]
-    if first.phase is Phase.IN_DOUBT:
-        left = [outcome.undoes_itself_by_ms for outcome in bad if outcome.undoes_itself_by_ms is not None]
-        message = f"it is not known whether {', '.join(names)} has the change: {why}"
-        return InDoubt(names, message + ("; unconfirmed, it undoes itself" if left else ""), hint=f"igmpconf apply --resume {rollout.persist_id}")
-    if first.phase is Phase.ROLLED_BACK:
-        cause = next((o.failure for o in rollout.outcomes() if o.failure is not None and o.failure.kind != "cancelled"), failure)
-        because = cause.message if cause is not None else why
-        return RolledBack(
-            names, f"rolled back, {', '.join(names)} {'is' if len(names) == 1 else 'are'} as before: {because}", hint=cause.hint if cause is not None else hint
-        )
-    assert failure is not None
-    match failure.kind:
-        case "stale":
-            return StalePlan(first.device, why, hint=hint)
-        case "transport":
-            return TransportError(first.device, f"{why}; nothing was changed", hint=hint, retryable=failure.is_retryable)
-        case "cancelled":
-            return RolledBack(names, f"stopped, {', '.join(names)} {'is' if len(names) == 1 else 'are'} as before")
-        case _:
-            return RpcFailed(first.device, f"{why}; nothing was changed", hint=hint, retryable=failure.is_retryable)
+        click.echo(f"Applied to {_named(done)} in {result.took_ms / 1000:.2f}s (plan {result.plan_id}).")
+    skipped: dict[str, list[Outcome]] = {}
+    for outcome in result.bad[1:]:
+        if outcome.phase is Phase.SKIPPED:
+            skipped.setdefault(outcome.failure.message if outcome.failure else "", []).append(outcome)
+        else:
+            talk(f"igmpconf: {outcome.device}: {outcome.phase.value}: {outcome.failure.message if outcome.failure else ''}")
+    for why, outcomes in skipped.items():
+        talk(f"igmpconf: not begun, as before: {_named(outcomes)}: {why}")
+    result.raise_if_bad()
+    return 0
 
 
 # What an earlier apply left behind --------------------------------------------------------------------------------------
 
 
-def _plain_target(target: Target) -> dict[str, Any]:
-    return {"kind": "ssh" if isinstance(target, SshTarget) else "unix", **dataclasses.asdict(target)}
-
-
-def _target_of(plain: Mapping[str, Any]) -> Target:
-    fields = {key: value for key, value in plain.items() if key != "kind"}
-    if plain["kind"] == "unix":
-        return UnixTarget(**fields)
-    fields["key_files"] = tuple(fields["key_files"])
-    fields["options"] = tuple((key, value) for key, value in fields["options"])
-    return SshTarget(**fields)
-
-
-def _settle(story: Story, unsettled: Mapping[DeviceName, bool], *, is_kept: bool | None) -> int:
+def _settle(story: Story, *, is_kept: bool | None) -> int:
     """Bring the devices of a journal to a decision: the journal's own (None), or the user's."""
-    wanted = {name: promised if is_kept is None else is_kept for name, promised in unsettled.items()}
-    if not wanted:
+    if story.unbegun:
+        talk(f"not begun, as before: {', '.join(story.unbegun)}; apply the plan again for {'it' if len(story.unbegun) == 1 else 'them'}")
+    if not story.unsettled:
         ended = ", ".join(f"{name} {how}" for name, how in story.ended.items())
         talk(f"nothing is left to settle of {story.rollout_id}" + (f": {ended}" if ended else ""))
         return 0
-    rollout = Rollout(plan=story.plan, persist_id=story.rollout_id, policy=LadderPolicy(confirm_timeout_s=story.confirm_timeout_s), atomic=story.atomic)
-    sessions = {
-        name: DeviceSession(target=_target_of(story.targets[name]), plan=rollout.ladders[name].plan, plan_id=story.plan.plan_id, say=talk) for name in wanted
-    }
-    started_ms = monotonic_ms()
-    journal = Journal.reopen(story.rollout_id)
-    try:
-        outcomes = Execution(rollout, sessions, journal).run(resume=wanted)
-    finally:
-        journal.close()
-    if is_kept is False and all(outcome.phase is Phase.ROLLED_BACK for outcome in outcomes):
-        click.echo(f"{', '.join(outcome.device for outcome in outcomes)}: as before the change.")
+    result = settle(story, is_kept=is_kept, around=Circumstances(say=talk, afterwards=signal.SIG_IGN))
+    if is_kept is False and len(result.having(Phase.ROLLED_BACK)) == len(result.outcomes):
+        click.echo(f"{', '.join(outcome.device for outcome in result.outcomes)}: as before the change.")
         return 0
-    return _conclude(outcomes, rollout, took_ms=monotonic_ms() - started_ms)
+    return _conclude(result)
 
 
 @click.command()
@@ -322,9 +324,8 @@ def cancel(rollout_id: str, device: str | None, limit: str | None, inventory: Pa
 
 
 def _decide(rollout_id: str, device: str | None, limit: str | None, inventory: Path | None, *, is_kept: bool) -> int:
-    if (rollouts_dir() / f"{rollout_id}.jsonl").is_file() and device is None and limit is None:
-        story = read(rollout_id)
-        return _settle(story, story.unsettled, is_kept=is_kept)
+    if has_journal(rollout_id) and device is None and limit is None:
+        return _settle(story_of(rollout_id), is_kept=is_kept)
     # A change that another machine left: the devices are named, the token is the ID.
     for one in chosen(device, limit, inventory):
         started = time.perf_counter()

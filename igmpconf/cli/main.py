@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 
@@ -26,6 +27,7 @@ _VERBS = {
     "apply": ("apply", "apply"),
     "confirm": ("apply", "confirm"),
     "cancel": ("apply", "cancel"),
+    "merge": ("merge", "merge"),
     "drift": ("plan", "drift"),
     "history": ("history", "history"),
     "rollback": ("history", "rollback"),
@@ -92,7 +94,17 @@ def report(error: IgmpconfError) -> None:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command line and return its exit code."""
+    """Run one command line inside a program that goes on afterwards, and return its exit code."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return _run(arguments)
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def _run(arguments: list[str] | None) -> int:
     is_debugging = "--debug" in (arguments if arguments is not None else sys.argv[1:])
     try:
         result = cli.main(args=arguments, prog_name="igmpconf", standalone_mode=False)
@@ -124,8 +136,12 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Entry point of the program."""
-    sys.exit(run())
+    """Entry point of the program.
+
+    Once every device of an apply has ended, Ctrl-C is ignored until the process has said so and is gone; it would claim
+    that nothing was changed, or end in silence.
+    """
+    sys.exit(_run(None))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from igmpconf.errors import InputError
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["desired", "plan", "show", "yang"]), default="desired")
+@click.argument("which", type=click.Choice(["desired", "plan", "result", "show", "yang"]), default="desired")
 def schema(which: str) -> int:
-    """Print a schema: of the desired state (JSON Schema), of a saved plan, of `show --format json`, or the YANG module."""
+    """Print a schema: of the desired state (JSON Schema), of a saved plan, of `apply --result`, of `show --format json`, or the YANG module."""
     click.echo(text_of(which), nl=False)
     return 0
 
@@ -28,6 +28,10 @@ def text_of(which: str) -> str:
             from igmpconf.cli.rows import json_schema as show_schema  # noqa: PLC0415
 
             return _printed(show_schema())
+        case "result":
+            from igmpconf.apply.result import json_schema as result_schema  # noqa: PLC0415
+
+            return _printed(result_schema())
         case "yang":
             from igmpconf.schema.yang import module_text  # noqa: PLC0415
 

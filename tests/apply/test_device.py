@@ -239,6 +239,19 @@ def test_stopping_while_the_commit_is_under_way_undoes_it():
     assert machine.phase is Phase.ROLLED_BACK
 
 
+@pytest.mark.parametrize(("answers", "then"), [(2, ["Close", "Connect", "Inspect", "Cancel"]), (3, ["Cancel"])])
+def test_stopping_between_the_two_sessions_undoes_the_commit(answers, then):
+    machine = ladder()
+    climb(machine, OK, OK, before(), OK, OK, *[OK] * (answers - 1))
+    assert machine.handle(CancelRequested(), 0) == ()
+    effects = [machine.handle(OK, 0)]
+    while not isinstance(effects[-1][0], Cancel):
+        effects.append(machine.handle(seen(TARGET, ID) if isinstance(effects[-1][0], Inspect) else OK, 0))
+    assert [type(effect).__name__ for (effect,) in effects] == then
+    assert [machine.handle(OK, 0), machine.handle(OK, 0)] == [(Close(),), ()]
+    assert (machine.phase, machine.failure.kind) == (Phase.ROLLED_BACK, "cancelled")
+
+
 def test_after_the_decision_nobody_stops():
     machine = ladder()
     climb(machine, OK, OK, before(), OK, OK, OK, OK, OK, VERIFIED, Decided(is_kept=True))
@@ -333,8 +346,7 @@ def test_whatever_gets_lost_the_ladder_tells_the_truth(fates, waits, is_kept, st
         case Phase.CONFIRMED:
             assert (device.running, device.pending_until_ms) == (TARGET, None)
         case Phase.ROLLED_BACK | Phase.REFUSED:
-            device.pass_time(now + 120_000)
-            assert device.running == BASE
+            assert (device.running, device.pending_until_ms) == (BASE, None), "it is old now, not only once its time is over"
             assert machine.failure is not None or not is_kept
         case Phase.IN_DOUBT:
             assert machine.failure is not None

@@ -114,6 +114,9 @@ def test_whatever_gets_lost_the_fleet_ends_as_promised(atomic, pace, attempts, p
             now = max(now, deadline)
             take(machine.handle(TimePassed(), now))
     outcomes = {outcome.device: outcome for outcome in machine.outcomes()}
+    for name, outcome in outcomes.items():
+        if outcome.phase is not Phase.IN_DOUBT:
+            assert devices[name].pending_until_ms is None, "whatever is told is so already"
     for device in devices.values():
         device.pass_time(now + 600_000)
     for name, outcome in outcomes.items():

@@ -243,7 +243,7 @@ def test_a_killed_controller_is_resumed_from_its_journal(agent, igmpconf, place,
 def test_ctrl_c_in_the_middle_leaves_the_device_old_and_says_so(agent, place, number):
     agent.engine.present.discard("wan")
     process = subprocess.Popen(
-        [sys.executable, "-m", "igmpconf.cli.main", "apply", "-f", "home.yaml", "--yes", "--confirm-timeout", "60s", "--verify-timeout", "3s"],
+        [sys.executable, "-m", "igmpconf.cli.main", "apply", "-f", "home.yaml", "--yes", "--confirm-timeout", "60s", "--verify-timeout", "20s"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -255,9 +255,27 @@ def test_ctrl_c_in_the_middle_leaves_the_device_old_and_says_so(agent, place, nu
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 7
+    assert process.returncode == 7, err
     assert "as before" in err
     assert entries(agent) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_the_end_does_not_claim_that_nothing_was_changed(agent, place, number):
+    """The signal comes when the device has its change and the process has not said so yet."""
+    script = (
+        "import os, sys\n"
+        "from igmpconf.apply import run\n"
+        "from igmpconf.cli import main\n"
+        "ended = run.Journal.close\n"
+        f"run.Journal.close = lambda journal: (os.kill(os.getpid(), {int(number)}), ended(journal))[1]\n"
+        "sys.argv[1:] = ['apply', '-f', 'home.yaml', '--yes']\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Applied to " in done.stdout
+    assert entries(agent) == ["lan0", "wan"]
 
 
 def test_colour_is_for_terminals_and_no_color_is_obeyed(agent, place):

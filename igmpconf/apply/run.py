@@ -1,0 +1,168 @@
+"""One apply from a plan to its result, and what an earlier one left behind: everything but asking and telling.
+
+The command line and `igmpconf.api` both come through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+from igmpconf.apply.device import LadderPolicy
+from igmpconf.apply.executor import Execution, Hands, Progress, monotonic_ms
+from igmpconf.apply.journal import Journal, Story, read, rollouts_dir
+from igmpconf.apply.leg import RemoteHands, RemoteLadder
+from igmpconf.apply.result import Result
+from igmpconf.apply.rollout import Atomic, Ladder, Pace, Rollout, local_ladder
+from igmpconf.apply.session import DeviceSession
+from igmpconf.errors import InputError
+from igmpconf.ids import DeviceName, PersistId
+from igmpconf.netconf.target import SshTarget, Target, UnixTarget
+from igmpconf.plan.plan import DevicePlan, Plan
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a plan is carried out; the defaults are those of the command line."""
+
+    policy: LadderPolicy = field(default_factory=lambda: LadderPolicy(attempts=2, device_timeout_ms=300_000))
+    atomic: Atomic = "device"
+    pace: Pace = field(default_factory=Pace)
+    allow_down: Collection[str] = ()
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """Who does it and who hears of it.
+
+    `executor` None: threads of our own.  `afterwards` is what Ctrl-C does once every device has ended, see Execution.
+    """
+
+    executor: Executor | None = None
+    progress: Progress | None = None
+    say: Say | None = None
+    afterwards: signal.Handlers | None = None
+
+
+def perform(plan: Plan, targets: Mapping[str, Target], settings: Settings, around: Circumstances | None = None) -> Result:
+    """Carry the plan out and tell how it ended for every device that it changes.
+
+    Raises InputError when a device of the plan has no target, InDoubt when it was left by a second Ctrl-C, IgmpconfError
+    when the journal cannot be written.  What goes wrong with a device is in the result, see `Result.raise_if_bad`.
+    """
+    around = around or Circumstances()
+    if settings.atomic == "fleet" and settings.pace.max_failures:
+        raise InputError("an atomic fleet tolerates no failure: all devices are to end alike", hint="leave out max-failures, or let each device stand alone")
+    rollout = Rollout(
+        plan=plan,
+        persist_id=PersistId(_free_id(plan.plan_id)),
+        policy=settings.policy,
+        atomic=settings.atomic,
+        pace=settings.pace,
+        make_ladder=local_ladder if around.executor is None else _remote_ladder,
+    )
+    unknown = [name for name in rollout.ladders if name not in targets]
+    if unknown:
+        raise InputError(f"nobody says how to reach {', '.join(unknown)} of the plan")
+    journal = Journal.create(
+        rollout.persist_id,
+        plan,
+        atomic=settings.atomic,
+        confirm_timeout_s=settings.policy.confirm_timeout_s,
+        targets={name: plain_target(targets[name]) for name in rollout.ladders},
+    )
+    hands = {name: _hands(rollout, name, targets[name], settings, around) for name in rollout.ladders}
+    return _run(rollout, hands, journal, around, None)
+
+
+def _remote_ladder(plan: DevicePlan, persist_id: PersistId, policy: LadderPolicy) -> Ladder:
+    return RemoteLadder(plan=plan, persist_id=persist_id, policy=policy)
+
+
+def _hands(rollout: Rollout, name: DeviceName, target: Target, settings: Settings, around: Circumstances) -> Hands:
+    plan, plan_id = rollout.ladders[name].plan, rollout.plan.plan_id
+    if around.executor is None:
+        return DeviceSession(
+            target=target, plan=plan, plan_id=plan_id, policy=settings.policy, comment=settings.comment, allow_down=settings.allow_down, say=around.say
+        )
+    return RemoteHands(
+        target=target,
+        plan=plan,
+        plan_id=plan_id,
+        persist_id=rollout.persist_id,
+        policy=settings.policy,
+        comment=settings.comment,
+        allow_down=settings.allow_down,
+    )
+
+
+def _run(rollout: Rollout, hands: Mapping[DeviceName, Hands], journal: Journal, around: Circumstances, resume: dict[DeviceName, bool] | None) -> Result:
+    started_ms = monotonic_ms()
+    try:
+        execution = Execution(rollout, hands, journal, progress=around.progress, executor=around.executor, afterwards=around.afterwards)
+        outcomes = execution.run(resume)
+    finally:
+        journal.close()
+    return Result(rollout_id=rollout.persist_id, plan_id=rollout.plan.plan_id, outcomes=outcomes, took_ms=monotonic_ms() - started_ms)
+
+
+def _free_id(plan_id: str) -> str:
+    """The plan's own name for its first apply, then with a number: a token is never used twice."""
+    if not has_journal(plan_id):
+        return plan_id
+    number = 2
+    while has_journal(f"{plan_id}-{number}"):
+        number += 1
+    return f"{plan_id}-{number}"
+
+
+def has_journal(rollout_id: str) -> bool:
+    """An apply of this ID was begun here."""
+    return (rollouts_dir() / f"{rollout_id}.jsonl").is_file()
+
+
+# What an earlier apply left behind --------------------------------------------------------------------------------------
+
+
+def settle(story: Story, *, is_kept: bool | None = None, targets: Mapping[str, Target] | None = None, around: Circumstances | None = None) -> Result:
+    """Bring the devices of a journal to a decision: the journal's own (None), or the caller's.
+
+    `targets` replace those of the journal, which holds no passwords.  The result has the unsettled devices only.
+    """
+    around = around or Circumstances()
+    wanted = {name: promised if is_kept is None else is_kept for name, promised in story.unsettled.items()}
+    rollout = Rollout(plan=story.plan, persist_id=story.rollout_id, policy=LadderPolicy(confirm_timeout_s=story.confirm_timeout_s), atomic=story.atomic)
+    hands: dict[DeviceName, Hands] = {
+        name: DeviceSession(
+            target=(targets or {}).get(name) or target_of(story.targets[name]), plan=rollout.ladders[name].plan, plan_id=story.plan.plan_id, say=around.say
+        )
+        for name in wanted
+    }
+    return _run(rollout, hands, Journal.reopen(story.rollout_id), dataclasses.replace(around, executor=None), wanted)
+
+
+def story_of(rollout_id: str) -> Story:
+    """What the journal of an earlier apply tells.  Raises InputError."""
+    return read(rollout_id)
+
+
+def plain_target(target: Target) -> dict[str, Any]:
+    """A target as the journal keeps it."""
+    return {"kind": "ssh" if isinstance(target, SshTarget) else "unix", **dataclasses.asdict(target)}
+
+
+def target_of(plain: Mapping[str, Any]) -> Target:
+    """The target that the journal kept."""
+    fields = {key: value for key, value in plain.items() if key != "kind"}
+    if plain["kind"] == "unix":
+        return UnixTarget(**fields)
+    fields["key_files"] = tuple(fields["key_files"])
+    fields["options"] = tuple((key, value) for key, value in fields["options"])
+    return SshTarget(**fields)

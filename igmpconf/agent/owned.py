@@ -33,6 +33,7 @@ class Belongings:
     """All that is ours."""
 
     has_rules: bool = False
+    has_port_rules: bool = False
     vlans: dict[str, Owned] = field(default_factory=dict)
     settings: dict[str, Setting] = field(default_factory=dict)
 
@@ -77,6 +78,7 @@ def _read(path: Path) -> Belongings:
         return Belongings()
     return Belongings(
         has_rules=bool(document["has_rules"]),
+        has_port_rules=bool(document.get("has_port_rules")),  # absent in files of agents that knew no bridges
         vlans={name: Owned(**one) for name, one in document["vlans"].items()},
         settings={name: Setting(**one) for name, one in document["settings"].items()},
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import errno
 import ipaddress
 import logging
 import random
@@ -17,6 +16,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from igmpconf.agent.bridge_links import BridgeLinks, link_changed
 from igmpconf.agent.causes import PACKETS, Causes, route_notes, sent_notes
 from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Effect, Note, SetRoute, SetVif
@@ -34,11 +34,11 @@ from igmpconf.engine.events import (
     RoutesFound,
     TimePassed,
 )
-from igmpconf.engine.family import IGMP, MLD, Family
+from igmpconf.engine.family import IGMP, MLD
 from igmpconf.errors import KernelError
 from igmpconf.ids import IfIndex, TableId
 from igmpconf.linux.flows import Flows
-from igmpconf.linux.kernel import Interface, Kernel, MulticastTable, RouteEntry
+from igmpconf.linux.kernel import Interface, Kernel, LinkNews, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
@@ -55,7 +55,7 @@ _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here
 _debugging = logging.getLogger("igmpconf.engine")  # its level says whether anybody wants to read about single entries
 
 _Row = TypeVar("_Row")
-_Key = tuple[str, str]  # instance, family
+_Key = tuple[str, str, str]  # instance, family, bridge ("" of a routed one)
 EngineRecorder = Recorder[Event, Effect]
 
 
@@ -94,18 +94,30 @@ class _Instance:
         self._log = log
         self._cause = Causes(table.family, self._note)
         self.performer = Performer(table, self._note)
-        tap = recorder.tap(key, _drawn, clock()) if recorder is not None else None
+        self._bridge_links = BridgeLinks(key[2], table.family) if key[2] else None
+        tap = recorder.tap(key[:2], _drawn, clock()) if recorder is not None else None
         self.engine = Engine(table.family, draw=tap.draw if tap is not None else _drawn)
         machine = self._cause.around(tap.around(self.engine) if tap is not None else self.engine)
         self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop, hear_first=lambda: hear(self))
         self._is_trying = False
         self._refusal: EffectFailed | None = None
 
-    def start(self, config: ProxyConfig, links: Iterable[LinkChanged]) -> None:
+    def start(self, config: ProxyConfig, interfaces: Mapping[IfIndex, Interface]) -> None:
         """The first configuration, in the order that the engine wants: links and found entries follow it.  Raises KernelError."""
+        links = self._links(LinkNews(tuple(interfaces.values())), interfaces)
         found = RoutesFound(tuple(_route_found(entry) for entry in self.performer.found if entry.iif is not None))
         self.config = config
         self._feed((ConfigReplaced(config), *links, found))
+
+    def hear_links(self, news: LinkNews, interfaces: Mapping[IfIndex, Interface]) -> None:
+        """Interfaces changed; `interfaces` are all as they are now."""
+        self.driver.feed(self._links(news, interfaces))
+
+    def _links(self, news: LinkNews, interfaces: Mapping[IfIndex, Interface]) -> list[LinkChanged | LinkRemoved]:
+        if self._bridge_links is not None:
+            return self._bridge_links.news(interfaces)
+        family = self.table.family
+        return [*(LinkRemoved(ifindex) for ifindex in news.removed), *(link_changed(interface, family) for interface in news.changed)]
 
     def configure(self, config: ProxyConfig | None) -> None:
         """A further configuration.  Raises KernelError for what the kernel refused and will refuse again."""
@@ -159,12 +171,13 @@ def _verb(effect: Effect, instance: str) -> str:
 
 def held_name(key: _Key, table: TableId) -> str:
     """The name under which the keeper holds the socket of an instance."""
-    return f"{key[1]}-{table}-{key[0]}"
+    return f"{key[1]}-{table}-{key[0]}" + (f"/{key[2]}" if key[2] else "")
 
 
 def _from_held_name(name: str) -> tuple[_Key, TableId]:
-    family, table, instance = name.split("-", 2)
-    return (instance, family), TableId(int(table))
+    family, table, rest = name.split("-", 2)
+    instance, _, bridge = rest.partition("/")
+    return (instance, family, bridge), TableId(int(table))
 
 
 class Runner:
@@ -222,7 +235,7 @@ class Runner:
                 if key not in self._instances:
                     opened.append(self._open(key))  # noqa: PERF401 - what was opened before one refuses has to be known
             for instance in opened:  # before anything that exists is changed
-                instance.start(wanted[instance.key], [_link_changed(interface, instance.table.family) for interface in self._interfaces.values()])
+                instance.start(wanted[instance.key], self._interfaces)
             for key, former in before.items():
                 if key in wanted and former != wanted[key]:
                     self._instances[key].configure(wanted[key])
@@ -260,9 +273,14 @@ class Runner:
     def _open(self, key: _Key) -> _Instance:
         family = _FAMILIES[key[1]]
         table, sock = self._held.get(key) or (self._free_table(key[1]), None)
-        handle = self._kernel.open_table(family, table, sock)
+        handle = self._kernel.open_bridge(family, key[2], self._log, sock) if key[2] else self._kernel.open_table(family, table, sock)
+        try:
+            instance = _Instance(key, handle, self._clock, self._loop, self._log, hear=self._hear_all, recorder=self._recorder, was_held=sock is not None)
+        except OSError as error:
+            if sock is None:  # one that was held stays held, for the next attempt
+                handle.close()
+            raise refused(f"read the forwarding entries of {key[0]}", error, family, table) from None
         self._held.pop(key, None)
-        instance = _Instance(key, handle, self._clock, self._loop, self._log, hear=self._hear_all, recorder=self._recorder, was_held=sock is not None)
         self._instances[key] = instance
         if self._holder is not None and sock is None:
             self._holder.hold(held_name(key, handle.table), handle.socket)
@@ -270,8 +288,8 @@ class Runner:
 
     def _free_table(self, family: str) -> TableId:
         """Table 0 for the first instance, so that a single one is what every tool shows; then tables of our own."""
-        taken = {instance.table.table for (_, of), instance in self._instances.items() if of == family}
-        taken |= {table for (_, of), (table, _) in self._held.items() if of == family}
+        taken = {instance.table.table for (_, of, bridge), instance in self._instances.items() if of == family and not bridge}
+        taken |= {table for (_, of, bridge), (table, _) in self._held.items() if of == family and not bridge}
         table = TableId(0)
         while table in taken:
             table = TableId(table + 1 if table else _FIRST_EXTRA_TABLE)
@@ -281,7 +299,7 @@ class Runner:
         """After the configuration is in force: start listening, and let go of what was held and nobody wants."""
         for instance in opened:
             instance.performer.forget_unclaimed()
-            self._loop.add_reader(instance.table.socket.fileno(), self._readable, instance)
+            self._loop.add_reader(instance.table.fileno(), self._readable, instance)
         for key, (table, sock) in self._held.items():
             sock.close()
             if self._holder is not None:
@@ -299,7 +317,7 @@ class Runner:
 
     def _let_go(self, instance: _Instance) -> None:
         instance.driver.close()
-        self._loop.remove_reader(instance.table.socket.fileno())
+        self._loop.remove_reader(instance.table.fileno())
         instance.table.close()
 
     # what happens
@@ -334,9 +352,7 @@ class Runner:
         for interface in news.changed:
             self._remember(interface)
         for instance in self._instances.values():
-            family = instance.table.family
-            instance.driver.feed(LinkRemoved(ifindex) for ifindex in news.removed)
-            instance.driver.feed(_link_changed(interface, family) for interface in news.changed)
+            instance.hear_links(news, self._interfaces)
 
     def _remember(self, interface: Interface) -> None:
         self._forget(interface.ifindex)
@@ -433,18 +449,10 @@ def _wanted(config: DeviceConfig) -> dict[_Key, ProxyConfig]:
     for proxy in config.proxies:
         if proxy.enabled is False:
             continue
-        if proxy.mode == "bridged":
-            raise KernelError(
-                "bridge", errno.EOPNOTSUPP, f"instance {proxy.name} is bridged, and this agent forwards in routed mode only", hint="set mode: routed"
-            )
+        bridge = proxy.bridge or "" if proxy.mode == "bridged" else ""
         for family in proxy.family or default_of(ProxyConfig, "family"):
-            wanted[proxy.name, family] = proxy
+            wanted[proxy.name, family, bridge] = proxy
     return wanted
-
-
-def _link_changed(interface: Interface, family: Family) -> LinkChanged:
-    addresses = interface.ipv4 if family is IGMP else interface.ipv6
-    return LinkChanged(interface.ifindex, interface.name, interface.is_up, interface.mtu, addresses)
 
 
 def _route_found(entry: RouteEntry) -> RouteFound:
@@ -457,8 +465,8 @@ def _packed(address: Address | str) -> bytes | None:
 
 
 def _counted(row: MfcRow, entry: RouteEntry | None) -> MfcRow:
-    """The row with what the kernel counted; an entry without packets so far waits for data."""
-    if entry is None:
+    """The row with what the kernel counted, if it counts; an entry without packets so far waits for data."""
+    if entry is None or entry.packets is None:
         return row
     state = row.state
     if state != "withheld":

@@ -1,4 +1,4 @@
-"""Everything beside the engines that a configuration asks for: VLAN interfaces, system settings, firewall rules.
+"""Everything beside the engines that a configuration asks for: VLAN interfaces, system settings, rules of firewall and bridges.
 
     prepare(config)   before the engines: made and changed; refused as a whole, and then all is as before
     settle()          after the engines: what nobody wants any more is removed (a leave still has to go out by it)
@@ -29,12 +29,14 @@ from igmpconf.agent.files import DISK, Files
 from igmpconf.agent.owned import Belongings, OwnedFile, Setting
 from igmpconf.engine.effects import Note
 from igmpconf.errors import KernelError
-from igmpconf.linux import sysctl, vlan
+from igmpconf.linux import bridge_filter, bridge_settings, sysctl, vlan
+from igmpconf.linux.bridge_filter import PortFilter
+from igmpconf.linux.bridge_settings import NetworkSettings
 from igmpconf.linux.guard import guards, is_guarded
 from igmpconf.linux.kernel import MulticastTable
 from igmpconf.linux.nft import Nftables, Rule, wanted_rules
 from igmpconf.linux.refusal import refused
-from igmpconf.linux.sysctl import RP_FILTER_ALL, Settings, Sysctls, rp_filter, wanted_settings
+from igmpconf.linux.sysctl import RP_FILTER_ALL, Settings, rp_filter, wanted_settings
 from igmpconf.linux.vlan import Link, LinkTable, VlanLinks, steps
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import Prefix
@@ -63,6 +65,7 @@ class Surroundings:
         firewall: Nftables | None = None,
         links: LinkTable | None = None,
         settings: Settings | None = None,
+        port_filter: PortFilter | None = None,
         subnets: Callable[[], Mapping[str, Sequence[Prefix]]] = dict,
         look_every_s: float = _LOOK_EVERY_S,
         files: Files = DISK,
@@ -72,7 +75,8 @@ class Surroundings:
         self._state_dir = state_dir
         self._firewall = firewall or Nftables()
         self._links: LinkTable = links or VlanLinks()
-        self._settings: Settings = settings or Sysctls()
+        self._settings: Settings = settings or NetworkSettings()
+        self._port_filter = port_filter or PortFilter()
         self.subnets = subnets
         self.tables: Callable[[], Sequence[MulticastTable]] = tuple
         self._look_every_s = look_every_s
@@ -131,7 +135,13 @@ class Surroundings:
             self._own(vlans=kept_till_later | todo.owned)
         later = tuple(link for link in todo.remove if link.name in kept_till_later and not _stands_in_the_way(link, config))
         vlan.perform(self._links, dataclasses.replace(todo, remove=tuple(link for link in todo.remove if link not in later)))
-        self._set(config, self._listed() if todo.create or todo.remove else links)
+        links = self._listed() if todo.create or todo.remove else links
+        bridge_settings.check(config, links, self._settings)
+        self._set(config, links)
+        port_rules = bridge_filter.wanted_rules(config, links)
+        if port_rules:
+            self._own(has_port_rules=True)
+            self._port_filter.place(port_rules)
         rules = self._rules(config)
         if rules:
             self._own(has_rules=True)
@@ -149,6 +159,10 @@ class Surroundings:
                 vlan.let_down(self._links, link)
             self._own(vlans=todo.owned)
         self._restore(config, links)
+        if self._belongings.has_port_rules:
+            port_rules = bridge_filter.wanted_rules(config, links)
+            self._port_filter.place(port_rules)
+            self._own(has_port_rules=bool(port_rules))
         rules = self._rules(config)
         if self._belongings.has_rules:
             self._firewall.make(rules)
@@ -175,7 +189,7 @@ class Surroundings:
             found = self._settings.read(name)
             if found is None:
                 continue
-            ifindex = links[_interface_of(name, links)].ifindex
+            ifindex = links[_interface_of(name, links) or ""].ifindex
             known = owned.get(name)
             if known is not None and known.ifindex == ifindex:
                 owned[name] = dataclasses.replace(known, given=value)
@@ -201,15 +215,19 @@ class Surroundings:
             if text not in self._said:
                 self._said.add(text)
                 self._log(Note("warning", "setting/all-is-stricter", {"cause": text, "next": f"set {RP_FILTER_ALL} to 0 if such sources exist"}))
-        return wanted_settings(config, links, of_all)
+        return self._all_wanted(config, links, of_all)
+
+    @staticmethod
+    def _all_wanted(config: DeviceConfig, links: Mapping[str, Link], of_all: int) -> dict[str, int]:
+        return wanted_settings(config, links, of_all) | bridge_settings.wanted_settings(config, links)
 
     def _restore(self, config: DeviceConfig, links: Mapping[str, Link]) -> None:
         """What was changed by us, still is as we left it and is not needed any more gets its old value."""
         wanted = self._wanted_settings(config, links)
         gone = {name: one for name, one in self._belongings.settings.items() if name not in wanted}
-        indexes = {rp_filter(name): link.ifindex for name, link in links.items()}
         for name, one in gone.items():
-            if indexes.get(name) == one.ifindex and self._settings.read(name) == one.given:
+            link = links.get(_interface_of(name, links) or "")
+            if link is not None and link.ifindex == one.ifindex and self._settings.read(name) == one.given:
                 self._settings.write(name, one.was)
                 self._log(Note("info", "setting/restored", {"setting": name, "value": one.was}))
         self._own(settings={name: one for name, one in self._belongings.settings.items() if name not in gone})
@@ -244,7 +262,7 @@ class Surroundings:
         try:
             links = self._listed()
             rows = vlan.deviations(self._config.vlans, links)
-            rows += sysctl.deviations(wanted_settings(self._config, links, self._settings.read(RP_FILTER_ALL) or 0), self._settings)
+            rows += sysctl.deviations(self._all_wanted(self._config, links, self._settings.read(RP_FILTER_ALL) or 0), self._settings)
             rows += self._lost_steering()
             rules = self._rules(self._config)
         except KernelError as error:
@@ -255,6 +273,12 @@ class Surroundings:
                 rows += self._firewall.deviations(rules)
             except KernelError as error:
                 rows.append(DeviationRow(kind="firewall", name="nftables", expected=f"{len(rules)} rules", found=error.message[:255]))
+        port_rules = bridge_filter.wanted_rules(self._config, links)
+        if port_rules or self._belongings.has_port_rules:
+            try:
+                rows += self._port_filter.deviating(port_rules)
+            except KernelError as error:
+                rows.append(DeviationRow(kind="firewall", name="nftables bridge", expected=f"{len(port_rules)} rules", found=error.message[:255]))
         now = time.monotonic()
         unique = {(row.kind, row.name): row for row in rows}
         self._seen = {key: self._seen.get(key, now) for key in unique}
@@ -335,7 +359,7 @@ class Surroundings:
         is_needed = bool(self._config.vlans or self._config.firewall or self._config.proxies)
         if is_needed and self._timer is None:
             self._timer = self._loop.call_later(self._look_every_s, self._look)
-        has_rules = self._config.firewall is not None or is_guarded(self._config)
+        has_rules = self._config.firewall is not None or is_guarded(self._config) or self._belongings.has_port_rules
         if has_rules and self._watch is None:
             try:
                 watch = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
@@ -375,8 +399,8 @@ class Surroundings:
             self._links.close()
 
 
-def _interface_of(setting: str, links: Mapping[str, Link]) -> str:
-    return next(name for name in links if rp_filter(name) == setting)
+def _interface_of(setting: str, links: Mapping[str, Link]) -> str | None:
+    return bridge_settings.interface_of(setting) or next((name for name in links if rp_filter(name) == setting), None)
 
 
 def _stands_in_the_way(link: Link, config: DeviceConfig) -> bool:

@@ -34,7 +34,7 @@ class Admission:
         known = self._senders.get(sender)
         if known is None:
             subnets, own = self._interface.params.alternative_subnets, self._interface.subnets
-            known = not own or sender == self._family.unspecified or sender in own or sender in subnets
+            known = self._interface.params.is_port or not own or sender == self._family.unspecified or sender in own or sender in subnets
             if len(self._senders) >= _CACHED:
                 self._senders.clear()
             self._senders[sender] = known
@@ -47,7 +47,7 @@ class Admission:
         """The part of `record` that may have an effect, or None; `is_latest` False: it came in an older version."""
         group = record.group
         if self._family.stays_on_link(group):
-            return None  # MEM-19, MEM-20
+            return record if self._is_switched(group) else None  # MEM-19, MEM-20
         kind, sources = record.kind, record.sources
         if group in self._ssm_range and (not is_latest or kind in _EXCLUDING):  # RFC 4604 3.1, 3.5, 3.7
             self._interface.reject(now_ms, "ssm", group=group)
@@ -66,12 +66,18 @@ class Admission:
 
     def allows_group(self, group: bytes) -> bool:
         """True if somebody may hold `group` for any source."""
+        if self._is_switched(group):
+            return True
         rules = self._rules_of(group)
         return not self._family.stays_on_link(group) and group not in self._ssm_range and _decide(rules, None)
 
     def allows_source(self, group: bytes, source: bytes) -> bool:
         """True if somebody may hold (`source`, `group`)."""
-        return not self._family.stays_on_link(group) and _decide(self._rules_of(group), source)
+        return self._is_switched(group) or (not self._family.stays_on_link(group) and _decide(self._rules_of(group), source))
+
+    def _is_switched(self, group: bytes) -> bool:
+        """Groups of the link itself pass a bridge whatever the policy says of streams: IPv6 lives on them."""
+        return self._interface.params.is_port and self._family.is_switched(group)
 
     def _admitted_excluding(self, record: Record, rules: tuple[Rule, ...], now_ms: int) -> Record | None:
         if not _decide(rules, None):

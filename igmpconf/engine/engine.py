@@ -166,7 +166,7 @@ class Engine:
             after = self.instance
             if (before and (before.static_entries, before.local_groups.prefixes)) != (after and (after.static_entries, after.local_groups.prefixes)):
                 self.proxy.reconfigured(after, self.family.address_bytes)
-            self.routes.reconfigured(after.static_entries if after else (), self.proxy.local_groups)
+            self.routes.reconfigured(after.static_entries if after else (), self.proxy.local_groups, is_bridged=after is not None and after.is_bridged)
             self._forwarding_changed()
 
     def _assign(self, now_ms: int) -> None:

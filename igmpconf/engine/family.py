@@ -34,6 +34,7 @@ class Family:
     older_querier_responses: int  # OVQPI is 2 * 125 s plus this many response times of the older query
     specific_queries_age: bool  # an older version's specific query, too, says that the querier is old (RFC 3810 8.2.1)
     hears_itself: bool  # messages between our own interfaces to one link arrive; Linux drops IPv4 packets from an address of its own
+    asks_unnumbered: bool  # a query may come from the unspecified address (RFC 4541 2.1.1; RFC 3810 5.1.14)
     smallest_answer_ms: int  # least delay of an answer to an older query: IGMP (0, max], MLD [0, max] (MLD-18)
     decode: Decoder = field(repr=False)  # (payload, sender, destination, ttl, router_alert); raises WireError only
     encode_query: QueryEncoder = field(repr=False)  # (query, mtu_bytes) -> payloads
@@ -41,6 +42,7 @@ class Family:
     is_group: Callable[[bytes], bool] = field(repr=False)
     is_source: Callable[[bytes], bool] = field(repr=False)
     stays_on_link: Callable[[bytes], bool] = field(repr=False)  # groups that are never forwarded nor reported upstream
+    is_switched: Callable[[bytes], bool] = field(repr=False)  # those of them that a bridge forwards by membership (RFC 4541 3)
     may_send: Callable[[bytes], bool] = field(repr=False)  # interface addresses that our own messages may come from
 
     def text(self, address: bytes) -> str:
@@ -62,6 +64,12 @@ def _ipv6_stays_on_link(group: bytes) -> bool:
     return group[1] & 0x0F <= 2  # scopes reserved, interface-local, link-local: RFC 4291 2.7
 
 
+def _ipv6_is_switched(group: bytes) -> bool:
+    return group[1] & 0x0F == 2 and group != _ALL_NODES  # solicited-node groups, all routers, mDNS; all nodes are asked for by nobody
+
+
+_ALL_NODES = _packed("ff02::1")
+
 IGMP = Family(
     name="ipv4",
     protocol="IGMP",
@@ -78,6 +86,7 @@ IGMP = Family(
     older_querier_responses=10,  # RFC 9776 8.12: 350 s for a query that leaves 10 s
     specific_queries_age=False,  # RFC 9776 7.2.1
     hears_itself=False,
+    asks_unnumbered=True,
     smallest_answer_ms=1,
     decode=igmp.decode,
     encode_query=igmp.encode_query,
@@ -85,6 +94,7 @@ IGMP = Family(
     is_group=igmp.is_group,
     is_source=igmp.is_source,
     stays_on_link=_ipv4_stays_on_link,
+    is_switched=lambda _: False,  # a bridge floods 224.0.0.0/24 (RFC 4541 2.1.2)
     may_send=lambda address: address != bytes(4),
 )
 MLD = Family(
@@ -103,6 +113,7 @@ MLD = Family(
     older_querier_responses=1,  # RFC 3810 9.12: 260 s for a query that leaves 10 s
     specific_queries_age=True,
     hears_itself=True,
+    asks_unnumbered=False,
     smallest_answer_ms=0,
     decode=mld.decode,
     encode_query=mld.encode_query,
@@ -110,5 +121,6 @@ MLD = Family(
     is_group=mld.is_group,
     is_source=mld.is_source,
     stays_on_link=_ipv6_stays_on_link,
+    is_switched=_ipv6_is_switched,
     may_send=mld.is_link_local,
 )

@@ -47,6 +47,11 @@ class Interface:
         length = self.subnets.longest(address)
         return length is not None and length <= 8 * len(address) - 2
 
+    @property
+    def may_ask(self) -> bool:
+        """Queries need an address, but a bridge asks without one where the family has a way to."""
+        return self.address is not None or (self.params.is_port and self.outbox.family.asks_unnumbered)
+
     def send(self, destination: bytes, payload: bytes, counter: str) -> None:
         """Send and count, if the link is up; without an address, from the unspecified one (RFC 3376 4.2.13, RFC 3810 5.2.13)."""
         if not self.link.is_up:

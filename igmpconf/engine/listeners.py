@@ -198,7 +198,7 @@ class Listeners:
 
     def _is_full(self, group: bytes, now_ms: int) -> bool:
         limit = self._interface.params.max_groups
-        if limit is None or len(self.groups) < limit:
+        if limit is None or len(self.groups) < limit or self._outbox.family.is_switched(group):
             return False
         self._interface.counters["rejected-group-limit"] += 1
         self._interface.note_rarely(now_ms, "warning", "limit/groups", limit=limit, group=group, cause="max-groups reached; the new group is refused")
@@ -302,7 +302,8 @@ class Listeners:
 
     def adopt(self, group: bytes, wanted: SourceSet, now_ms: int) -> None:
         """Believe the kernel's entry until the first general query is answered, then ask once more."""
-        if group in self.groups or self._outbox.family.stays_on_link(group):
+        family = self._outbox.family
+        if group in self.groups or (family.stays_on_link(group) and not family.is_switched(group)):
             return
         params = self._interface.params
         until_ms = now_ms + params.query_response_interval_ms + params.last_member_query_time_ms

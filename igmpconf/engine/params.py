@@ -40,6 +40,7 @@ class InterfaceParams:
     config: tuple[Any, ...] = field(repr=False)
     pattern: str = field(compare=False)
     is_upstream: bool = field(compare=False)
+    is_port: bool = field(compare=False)  # of a bridge: it has no subnet, and groups of the link are switched by membership
     threshold_ttl: int = field(compare=False)  # the kernel's: a datagram leaves if its TTL on arrival is greater
     alternative_subnets: PrefixSet = field(compare=False)
     query_interval_ms: int = field(compare=False)
@@ -81,6 +82,7 @@ class StaticEntry:
 class InstanceParams:
     config: ProxyConfig
     interfaces: dict[str, InterfaceParams]  # by pattern, enabled ones only
+    is_bridged: bool
     forward_when_non_querier: bool
     local_groups: PrefixSet
     ssm_range: PrefixSet
@@ -99,7 +101,9 @@ def resolved(config: ProxyConfig, family: Family) -> InstanceParams | None:
     return InstanceParams(
         config=config,
         interfaces={entry.interface: _interface(entry, config, family) for entry in config.interfaces if effective(config, entry, "enabled")},
-        forward_when_non_querier=bool(effective(config, None, "forward-when-non-querier")),
+        is_bridged=config.mode == "bridged",
+        # a second router cannot forward onto a port, which has only one cable
+        forward_when_non_querier=config.mode == "bridged" or bool(effective(config, None, "forward-when-non-querier")),
         local_groups=_prefixes(effective(config, None, "local-groups"), family),
         ssm_range=_prefixes(_ssm_prefixes(effective(config, None, "ssm-range")), family),
         static_entries=tuple(_static_entry(route) for route in config.mfc if _speaks(route.group, family)),
@@ -113,9 +117,10 @@ def _interface(entry: InterfaceConfig, config: ProxyConfig, family: Family) -> I
     timers = tuple(value(name) for name in ("query-interval", "query-response-interval", "last-member-interval", "robustness", "quick-leave"))
     rules = (*entry.groups, *config.groups)
     return InterfaceParams(
-        config=(entry, timers, rules, config.ssm_range),
+        config=(entry, timers, rules, config.ssm_range, config.mode),
         pattern=entry.interface,
         is_upstream=bool(value("upstream")),
+        is_port=config.mode == "bridged",
         threshold_ttl=min(254, max(1, value("threshold") - 1)),  # "TTL on arrival at least N" said as "greater than"; 255 would mean "not at all"
         alternative_subnets=_prefixes(entry.alternative_subnets, family),
         query_interval_ms=timers[0],

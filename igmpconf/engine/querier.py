@@ -61,7 +61,7 @@ class Querier:
     def start(self, now_ms: int, reason: str) -> None:
         """Begin as querier with the startup queries, if there is an address to ask from (QRY-08)."""
         was_running, was_querier = self.is_running, self.is_querier
-        self.is_running = self._interface.address is not None
+        self.is_running = self._interface.may_ask
         self._adopt(None, None)
         self.elected, self.is_querier = None, self.is_running
         self.since_ms, self.reason = now_ms, reason if self.is_running else "no address to ask from"
@@ -95,8 +95,8 @@ class Querier:
                 now_ms, "warning", "querier/other-version", query.version, querier=query.sender, version=query.version, configured=interface.params.version
             )
         own = interface.address
-        if own is None or query.sender == self._outbox.family.unspecified or query.sender >= own:
-            return  # PKT-32: a switch that asks from 0.0.0.0 is no router; a higher address loses
+        if not self.is_running or query.sender == self._outbox.family.unspecified or (own is not None and query.sender >= own):
+            return  # PKT-32: a switch that asks from 0.0.0.0 is no router, as we are none then; a higher address loses
         other_present_ms = self._other_querier_present_ms(query)
         current = self.elected
         if current is None or query.sender <= current or now_ms >= self._elected_heard_ms + other_present_ms:
@@ -108,7 +108,7 @@ class Querier:
         if self.is_querier:
             self.is_querier = False
             self.since_ms, self.reason = now_ms, f"{self._outbox.family.text(query.sender)} asks from a lower address"
-            interface.note("warning", "querier/lost", querier=query.sender, own=own, cause="it asked from a lower address")
+            interface.note("warning", "querier/lost", querier=query.sender, own=own or self._outbox.family.unspecified, cause="it asked from a lower address")
             self._role_changed()
         elif current != self.elected:
             interface.note("info", "querier/changed", querier=self.elected or b"", cause="a lower address asked")

@@ -69,19 +69,21 @@ class Routes:
         self._outbox = outbox
         self._topology = topology
         self._local = PrefixSet((), outbox.family.address_bytes)
+        self._is_bridged = False
         self._static: dict[bytes, tuple[StaticEntry, ...]] = {}
         self._sources: dict[bytes, tuple[bytes | None, ...]] = {}  # installed sources, by group
         self._leavings: dict[Leaving, Leaving] = {}  # one object for all entries that leave alike
         self.installed: dict[Key, tuple[IfIndex, Leaving]] = {}
         self.is_held_back = True
 
-    def reconfigured(self, static_entries: Iterable[StaticEntry], local_groups: PrefixSet) -> None:
+    def reconfigured(self, static_entries: Iterable[StaticEntry], local_groups: PrefixSet, *, is_bridged: bool) -> None:
         """Other permanent entries or local groups; the caller refreshes everything."""
         by_group: dict[bytes, list[StaticEntry]] = {}
         for entry in static_entries:
             by_group.setdefault(entry.group, []).append(entry)
         self._static = {group: tuple(entries) for group, entries in by_group.items()}
         self._local = local_groups
+        self._is_bridged = is_bridged
 
     def static_entries(self) -> Iterator[StaticEntry]:
         for entries in self._static.values():
@@ -177,7 +179,8 @@ class Routes:
     def _wanted(self, group: bytes, wants: Mapping[IfIndex, SourceSet]) -> dict[Key, tuple[IfIndex, Leaving]]:
         topology, upstream = self._topology, self._topology.upstream
         entries: dict[Key, tuple[IfIndex, Leaving]] = {}
-        if upstream is not None and not self._outbox.family.stays_on_link(group):
+        family = self._outbox.family
+        if upstream is not None and (not family.stays_on_link(group) or (self._is_bridged and family.is_switched(group))):
             up = upstream.ifindex
             is_local = bool(self._local) and group in self._local
             beyond = () if is_local else (up,)

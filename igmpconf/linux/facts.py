@@ -12,7 +12,7 @@ from igmpconf.linux.netlink import RTM_DELADDR, RTM_DELLINK, RTM_GETADDR, RTM_GE
 
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-_IFLA_IFNAME, _IFLA_MTU = 3, 4
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # RUNNING: operational state "up" or "unknown" (net/core/dev.c dev_get_flags)
 _IFA_F_SECONDARY, _IFA_F_DADFAILED, _IFA_F_TENTATIVE, _IFA_F_OPTIMISTIC = 0x01, 0x08, 0x40, 0x04
@@ -22,12 +22,14 @@ _AF_UNSPEC, _AF_INET, _AF_INET6 = 0, 2, 10
 class _Link:
     """One interface while its facts arrive piecemeal."""
 
-    __slots__ = ("addresses", "is_up", "mtu", "name")
+    __slots__ = ("addresses", "is_up", "mac", "master", "mtu", "name")
 
     def __init__(self) -> None:
         self.name = ""
         self.is_up = False
         self.mtu = 0
+        self.mac = b""
+        self.master: IfIndex | None = None
         self.addresses: dict[tuple[int, bytes, int], int] = {}  # (family, address, prefix length) -> flags, oldest first
 
     def usable(self, family: int) -> tuple[InterfaceAddress, ...]:
@@ -103,11 +105,13 @@ class Links:
         if link is None:
             link = self._links[index] = _Link()
         link.is_up = flags & (_IFF_UP | _IFF_RUNNING) == _IFF_UP | _IFF_RUNNING
-        for kind, value in attributes(body, _LINK.size):
-            if kind == _IFLA_IFNAME:
-                link.name = value.rstrip(b"\0").decode(errors="surrogateescape")
-            elif kind == _IFLA_MTU:
-                (link.mtu,) = struct.unpack("=I", value)
+        parts = dict(attributes(body, _LINK.size))
+        if _IFLA_IFNAME in parts:
+            link.name = parts[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
+        if _IFLA_MTU in parts:  # a whole announcement; those of wireless events say little else but the name
+            (link.mtu,) = struct.unpack("=I", parts[_IFLA_MTU])
+            link.mac = parts.get(_IFLA_ADDRESS, b"")
+            link.master = IfIndex(*struct.unpack("=I", parts[_IFLA_MASTER])) if _IFLA_MASTER in parts else None
 
     def _news(self, touched: set[int]) -> LinkNews:
         changed: list[Interface] = []
@@ -118,7 +122,7 @@ class Links:
                 if self._told.pop(index, None) is not None:
                     removed.append(IfIndex(index))
                 continue
-            now = Interface(IfIndex(index), link.name, link.is_up, link.mtu, link.usable(_AF_INET), link.usable(_AF_INET6))
+            now = Interface(IfIndex(index), link.name, link.is_up, link.mtu, link.usable(_AF_INET), link.usable(_AF_INET6), link.master, link.mac)
             if self._told.get(index) != now:
                 self._told[index] = now
                 changed.append(now)

@@ -8,11 +8,11 @@ kernel's errno; `refusal.py` turns the ones a person has to read into KernelErro
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from igmpconf.engine.effects import SendPacket
+from igmpconf.engine.effects import Note, SendPacket
 from igmpconf.engine.events import CacheMissed, InterfaceAddress, PacketReceived, WrongInterface
 from igmpconf.engine.family import Family
 from igmpconf.ids import IfIndex, TableId, VifIndex
@@ -25,7 +25,7 @@ Arrival = PacketReceived | CacheMissed | WrongInterface
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface as it is now; addresses that may be used, primary first."""
+    """A network interface as it is now; addresses that may be used, primary first; `master` is the bridge (or bond) it is a port of."""
 
     ifindex: IfIndex
     name: str
@@ -33,22 +33,25 @@ class Interface:
     mtu: int
     ipv4: tuple[InterfaceAddress, ...] = ()
     ipv6: tuple[InterfaceAddress, ...] = ()
+    master: IfIndex | None = None
+    mac: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEntry:
     """One forwarding entry and its counters since it was made; source and group None: any.
 
-    `iif` is None while the parent vif has no interface (it was deleted under the entry).
+    `iif` is None while the parent vif has no interface (it was deleted under the entry).  Counters are None where the
+    kernel does not count.
     """
 
     source: bytes | None
     group: bytes | None
     iif: IfIndex | None
     oifs: tuple[tuple[IfIndex, int], ...]
-    packets: int
-    octets: int
-    wrong_if: int
+    packets: int | None
+    octets: int | None
+    wrong_if: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,11 @@ class MulticastTable(Protocol):
 
     @property
     def socket(self) -> socket.socket:
-        """The descriptor that keeps vifs and entries alive (what the keeper holds), readable when `receive` has something."""
+        """The descriptor that keeps vifs and entries alive: what the keeper holds."""
+        ...
+
+    def fileno(self) -> int:
+        """Readable when `receive` has something."""
         ...
 
     def vifs(self) -> dict[IfIndex, VifIndex]:
@@ -141,4 +148,8 @@ class Kernel(Protocol):
 
     def open_table(self, family: Family, table: TableId, held: socket.socket | None = None) -> MulticastTable:
         """Become the router of `table`, or go on as it through a descriptor that was `held`.  Raises KernelError."""
+        ...
+
+    def open_bridge(self, family: Family, bridge: str, log: Callable[[Note], None], held: socket.socket | None = None) -> MulticastTable:
+        """Forward among the ports of `bridge`, which need not be there yet; `held` has heard what arrived meanwhile.  Raises KernelError."""
         ...

@@ -112,6 +112,9 @@ class Table:
                 self._parents[entry.source, entry.group] = parent
 
     # vifs
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
 
     def vifs(self) -> dict[IfIndex, VifIndex]:
         return self._vifs_by_dump() if self.family.address_bytes == 4 else self._mifs_by_probe()

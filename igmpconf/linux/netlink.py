@@ -6,17 +6,20 @@ netlink library costs it 20 MB and a decoder that is fifty times slower.  Source
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterator
+
+from igmpconf.ids import IfIndex
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
 NLM_F_DUMP_INTR = 0x10
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
@@ -60,6 +63,14 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
             return
         yield kind, flags, sequence, data[offset + 16 : offset + length]
         offset += (length + 3) & ~3
+
+
+def index_of(name: str) -> IfIndex:
+    """The index of the interface `name`.  Raises OSError ENODEV."""
+    try:
+        return IfIndex(socket.if_nametoindex(name))
+    except OSError:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
 
 class Requests:
@@ -124,15 +135,15 @@ def _raise(data: bytes) -> None:
 
 
 class Monitor:
-    """A socket on which the kernel announces changes of links and addresses."""
+    """A socket on which the kernel announces changes, of links and addresses unless other `groups` (RTMGRP_*) are named."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: int = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR) -> None:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
         except OSError:
             pass  # a small buffer only means that we read everything anew more often
-        self.socket.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        self.socket.bind((0, groups))
 
     def read(self) -> list[Message] | None:
         """The announcements that wait; None when some were lost (ENOBUFS) and everything has to be read anew."""

@@ -31,7 +31,7 @@ from igmpconf.model.state import DeviationRow
 
 # linux/if_link.h, linux/if.h, linux/if_ether.h
 _IFINFO = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
-_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 3, 5, 18, 37
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = 3, 5, 10, 18, 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_VLAN_ID, _IFLA_VLAN_PROTOCOL = 1, 5
 _IFF_UP = 0x1
@@ -40,7 +40,7 @@ _ETH_P_8021Q = 0x8100
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface as it is; `vlan_id` and `parent` only of an 802.1Q interface of this network namespace."""
+    """An interface as it is; `vlan_id` and `parent` only of an 802.1Q interface of this network namespace, `master` of a port."""
 
     ifindex: int
     name: str
@@ -48,6 +48,7 @@ class Link:
     is_up: bool
     parent: str | None = None
     vlan_id: int | None = None
+    master: str | None = None
 
     @property
     def described(self) -> str:
@@ -208,6 +209,7 @@ class VlanLinks:
 
     def links(self) -> dict[str, Link]:
         found: dict[int, tuple[str, str | None, bool, int | None, int | None]] = {}
+        masters: dict[int, int] = {}
         for kind, body in self._requests.dump(RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0)):
             if kind == RTM_NEWLINK:
                 _, _, index, flags, _ = _IFINFO.unpack_from(body)
@@ -220,10 +222,13 @@ class VlanLinks:
                     (parent,) = struct.unpack("=I", parts[_IFLA_LINK])
                 name = parts[_IFLA_IFNAME].rstrip(b"\0").decode(errors="surrogateescape")
                 found[index] = (name, word, bool(flags & _IFF_UP), parent, vlan_id)
+                if _IFLA_MASTER in parts:
+                    (masters[index],) = struct.unpack("=I", parts[_IFLA_MASTER])
+        named = {index: found[master][0] for index, master in masters.items() if master in found}
         return {
-            name: Link(index, name, word, is_up, found[parent][0], vlan_id)
+            name: Link(index, name, word, is_up, found[parent][0], vlan_id, named.get(index))
             if parent in found and parent is not None and vlan_id is not None
-            else Link(index, name, word, is_up)
+            else Link(index, name, word, is_up, master=named.get(index))
             for index, (name, word, is_up, parent, vlan_id) in found.items()
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import ipaddress
 import time
@@ -173,11 +174,34 @@ def test_a_refused_change_leaves_everything_as_it_was(site):
     assert list(site.holder.held) == ["ipv4-0-default"]
 
 
-def test_bridged_mode_is_refused_in_words(site):
+def test_an_instance_that_becomes_bridged_is_opened_anew_or_stays_as_it_was(site):
+    """The ports of br0 are p0 and p1; lan0 is no port of it, whatever the configuration says."""
+    br0 = site.kernel.link("br0", "10.9.0.1/24")
+    for name in ("p0", "p1"):
+        index = site.kernel.link(name)
+        site.kernel._tell(dataclasses.replace(site.kernel.interfaces[index], master=br0))
+    bridged = device(proxy("default", "p0", "p1", "lan0", mode="bridged", bridge="br0"))
     site.runner.replace(ONE)
-    with pytest.raises(KernelError, match="bridged"):
-        site.runner.replace(device(proxy("default", "wan", "lan0", mode="bridged")))
-    assert len(site.runner.snapshot().interfaces) == 3
+    site.kernel.refuse["open_bridge"] = errno.EPERM
+    with pytest.raises(OSError, match="not permitted"):
+        site.runner.replace(bridged)
+    assert {row.interface for row in site.runner.snapshot().interfaces if row.up} == {"wan", "lan0", "lan1"}
+    del site.kernel.refuse["open_bridge"]
+    site.runner.replace(bridged)
+    site.run(lambda: sum(row.up for row in site.runner.snapshot().interfaces) == 2)
+    rows = {row.interface: row for row in site.runner.snapshot().interfaces}
+    assert {name: row.addresses for name, row in rows.items() if row.querier is not None or row.role == "upstream"} == {
+        "p0": ("10.9.0.1/24",),
+        "p1": ("10.9.0.1/24",),
+    }
+    assert rows["p1"].querier.address == ipaddress.ip_address("10.9.0.1")
+    assert set(site.holder.held) == {"ipv4-0-default/br0"}
+    site.run(lambda: any(one.destination == bytes((224, 0, 0, 1)) for one in site.kernel.sent(family="ipv4 on br0")))
+    site.kernel._tell(dataclasses.replace(site.kernel.interfaces[site.kernel.index("p1")], master=None))
+    site.run(lambda: not any(row.up for row in site.runner.snapshot().interfaces if row.interface == "p1"))
+    site.runner.replace(ONE)
+    assert {row.interface for row in site.runner.snapshot().interfaces if row.up} == {"wan", "lan0", "lan1"}
+    assert set(site.holder.held) == {"ipv4-0-default"}
 
 
 def test_each_further_instance_has_a_table_of_its_own(site):

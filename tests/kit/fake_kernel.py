@@ -200,6 +200,12 @@ class FakeKernel:
         state = self.states[key] = State()
         return FakeTable(self, family, table, state)
 
+    def open_bridge(self, family: Family, bridge: str, log: object, held: socket.socket | None = None) -> FakeTable:
+        """As a table by the name of the bridge: what differs is below the `Kernel` protocol."""
+        self._may("open_bridge")
+        state = self.states[f"{family.name} on {bridge}", 0] = State()
+        return FakeTable(self, family, TableId(0), state, held)
+
     def _may(self, verb: str) -> None:
         self.calls.append(verb)
         if verb in self.refuse:
@@ -246,6 +252,9 @@ class FakeTable:
         self.table = table
         self.socket = held or state.signal.ours
         self.socket.setblocking(False)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
 
     def vifs(self) -> dict[IfIndex, VifIndex]:
         return {ifindex: vif for vif, ifindex in self._state.vifs.items()}

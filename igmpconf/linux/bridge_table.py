@@ -1,0 +1,288 @@
+"""The ports of a bridge in the place of a multicast routing table: the engine's routes become entries of the bridge.
+
+    a vif             a port that takes part
+    (*,G), (S,G)      for each downstream port, the sources of G that it gets: one entry of ours per port and group
+    (*,*)             nothing: the upstream port is a router port (bridge_settings.py)
+    the parent        left out: a bridge never sends back where a frame came from, and a router port gets everything
+
+Life cycle: opened with the entries of ours that the bridge holds, of whatever process; the engine states what it
+wants and the rest is removed.  Entries belong to no process, so nobody has to hold anything for them to stay; the
+socket that a keeper holds only saves the messages that arrive meanwhile.  When the last port goes, the bridge is made
+to forget that there is a querier and floods as any bridge does.  An entry of ours that somebody removes or changes
+is put right as soon as the kernel announces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import select
+import socket
+from collections.abc import Callable
+
+from igmpconf.engine.effects import Note, SendPacket
+from igmpconf.engine.family import Family
+from igmpconf.engine.messages import Query
+from igmpconf.engine.sources import SourceSet
+from igmpconf.errors import KernelError
+from igmpconf.ids import IfIndex, TableId, VifIndex
+from igmpconf.linux.bridge_mdb import RTMGRP_MDB, MdbEntry, entries, put, remove, told, within_limit
+from igmpconf.linux.bridge_packets import PortPackets
+from igmpconf.linux.bridge_settings import BridgeSettings
+from igmpconf.linux.kernel import NOT_AN_OIF, Arrival, RouteEntry
+from igmpconf.linux.netlink import Monitor, Requests, index_of
+from igmpconf.linux.refusal import lacking, missing_capabilities
+
+_FORGETFUL_CS = 4  # shortest interval that every kernel's clock can tell from none
+_AT_ONCE_MS = 100
+_ANYWHERE = IfIndex(0)
+_OLDEST_KERNEL = (6, 3)
+
+
+class PortTable:
+    """The `MulticastTable` of one bridge and family."""
+
+    def __init__(self, family: Family, bridge: str, requests: Requests, log: Callable[[Note], None], held: socket.socket | None = None) -> None:
+        """Raises KernelError."""
+        self.family = family
+        self.table = TableId(0)
+        self.bridge = bridge
+        self._requests = requests
+        self._log = log
+        self._settings = BridgeSettings(requests)
+        self._vifs: dict[IfIndex, VifIndex] = {}
+        self._routes: dict[bytes, dict[bytes | None, frozenset[IfIndex]]] = {}
+        self._made: dict[bytes, dict[IfIndex, SourceSet]] = {}
+        verb = f"listen on the ports of {bridge}"
+        release = os.uname().release
+        if tuple(int(number) for number in re.findall(r"\d+", release)[:2]) < _OLDEST_KERNEL:
+            raise KernelError(verb, errno.EOPNOTSUPP, f"cannot {verb}: Linux {release} keeps no sources in a bridge's entries", hint="use Linux 6.3 or later")
+        try:
+            self._packets = PortPackets(family, bridge, held)
+            self.socket = self._packets.socket
+            self._watch = Monitor(RTMGRP_MDB)
+            self._adopt()
+        except PermissionError as error:
+            raise lacking(verb, missing_capabilities() or ("CAP_NET_RAW",), error.errno or errno.EPERM) from error
+        except OSError as error:
+            raise KernelError(verb, error.errno or errno.EIO, f"cannot {verb}: {error.strerror}") from error
+        self._ready = select.epoll()
+        for fd in (self.socket.fileno(), self._watch.socket.fileno()):
+            self._ready.register(fd, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Readable when a message arrived or an entry was changed."""
+        return self._ready.fileno()
+
+    def _entries(self) -> list[MdbEntry]:
+        try:
+            bridge = index_of(self.bridge)
+        except OSError:
+            return []  # it may come
+        return entries(self._requests, bridge, self.family.address_bytes)
+
+    def _adopt(self) -> None:
+        for entry in self._entries():
+            if entry.is_ours:
+                self._made.setdefault(entry.group, {})[entry.port] = entry.wanted
+        found = sorted({port for ports in self._made.values() for port in ports})
+        self._vifs = {port: VifIndex(number) for number, port in enumerate(found)}
+        for group, ports in self._made.items():
+            self._routes[group] = _routes_of(ports)
+
+    # ports
+
+    def vifs(self) -> dict[IfIndex, VifIndex]:
+        return dict(self._vifs)
+
+    def add_vif(self, vif: VifIndex, ifindex: IfIndex) -> None:
+        self._vifs[ifindex] = vif
+        self._packets.listen(self._vifs)
+
+    def del_vif(self, vif: VifIndex) -> None:
+        gone = next((ifindex for ifindex, of in self._vifs.items() if of == vif), None)
+        if gone is None:
+            return
+        del self._vifs[gone]
+        self._packets.listen(self._vifs)
+        for group in [group for group, ports in self._made.items() if gone in ports]:
+            self._remove(group, gone)
+        if not self._vifs:
+            self._forget_querier()
+
+    def lost_rules(self) -> list[str]:
+        """None: frames find the bridge by themselves."""
+        return []
+
+    def steer_again(self) -> None:
+        return
+
+    def join_routers(self, ifindex: IfIndex) -> None:
+        """Nothing is to be joined below IP; a port that was adopted is heard from here on."""
+        self._packets.listen(self._vifs)
+
+    def leave_routers(self, ifindex: IfIndex) -> None:
+        self._packets.listen(self._vifs)
+
+    # entries
+
+    def set_route(self, source: bytes | None, group: bytes | None, parent: VifIndex, ttls: bytes) -> None:
+        """Raises OSError for what the bridge refused; the other ports of the group are served all the same."""
+        if group is None:
+            return
+        leaving = frozenset(ifindex for ifindex, vif in self._vifs.items() if vif != parent and 0 < ttls[vif] < NOT_AN_OIF)
+        self._routes.setdefault(group, {})[source] = leaving
+        self._make(group)
+
+    def clear_route(self, source: bytes | None, group: bytes | None) -> None:
+        if group is None or group not in self._routes:
+            return
+        self._routes[group].pop(source, None)
+        if not self._routes[group]:
+            del self._routes[group]
+        self._make(group)
+
+    def _make(self, group: bytes) -> None:
+        """Bring the bridge in step about one group."""
+        wanted, made = _ports_of(self._routes.get(group, {})), self._made.get(group, {})
+        for port in [port for port in made if port not in wanted]:
+            self._remove(group, port)
+        refused: OSError | None = None
+        for port, sources in wanted.items():
+            if made.get(port) != sources:
+                try:
+                    self._put(group, port, sources)
+                except OSError as error:
+                    refused = error
+        if refused is not None:
+            raise refused
+
+    def _put(self, group: bytes, port: IfIndex, sources: SourceSet) -> None:
+        put(self._requests, index_of(self.bridge), port, group, sources)
+        self._made.setdefault(group, {})[port] = sources
+
+    def _remove(self, group: bytes, port: IfIndex) -> None:
+        ports = self._made[group]
+        del ports[port]
+        if not ports:
+            del self._made[group]
+        with contextlib.suppress(OSError):  # a bridge that went took its entries along
+            remove(self._requests, index_of(self.bridge), port, group)
+
+    def routes(self) -> list[RouteEntry]:
+        """Those that are made, as the engine would state them.  The bridge counts nothing, and no entry says where it arrives."""
+        return [
+            RouteEntry(source, group, _ANYWHERE, tuple((ifindex, 1) for ifindex in sorted(leaving)), None, None, None)
+            for group, routes in self._routes.items()
+            if group in self._made
+            for source, leaving in routes.items()
+        ]
+
+    def traffic(self) -> dict[IfIndex, dict[str, int]]:
+        """A bridge counts by port and not by what is multicast and what is not."""
+        return {}
+
+    # what others do to our entries
+
+    def _look(self) -> None:
+        """An announcement spoke of an entry of ours and said something else: compare all of them with what there is."""
+        try:
+            there = {(entry.group, entry.port): entry for entry in self._entries()}
+        except OSError:
+            return
+        for group, ports in list(self._made.items()):
+            for port, sources in list(ports.items()):
+                found = there.get((group, port))
+                if found is not None and found.is_ours and found.wanted == sources:
+                    continue
+                try:
+                    self._put(group, port, sources)
+                except OSError:
+                    continue  # the port has left the bridge, which is about to be told
+                self._log(
+                    Note(
+                        "warning",
+                        "bridge/put-right",
+                        {
+                            "bridge": self.bridge,
+                            "port": socket.if_indextoname(port),
+                            "group": self.family.text(group),
+                            "found": "absent" if found is None else "changed",
+                            "cause": "somebody else changed the entry",
+                        },
+                    )
+                )
+
+    def _heed(self) -> None:
+        news = self._watch.read()
+        if not self._made or news == []:
+            return
+        try:
+            bridge = index_of(self.bridge)
+        except OSError:
+            return
+        if news is None:  # announcements were lost
+            self._look()
+            return
+        for message in news:
+            is_there, found = told(message, bridge, self.family.address_bytes)
+            for entry in found:
+                ours = self._made.get(entry.group, {}).get(entry.port)
+                if ours is not None and not (is_there and entry.is_ours and entry.wanted == ours):
+                    self._look()
+                    return
+
+    # messages
+
+    def receive(self, limit: int) -> list[Arrival]:
+        self._heed()
+        return list(self._packets.receive(limit))
+
+    def send(self, packet: SendPacket) -> None:
+        """A general query is told to the bridge as well: it obeys its entries while it knows of a querier."""
+        self._packets.send(packet)
+        if packet.destination == self.family.all_hosts:
+            with contextlib.suppress(OSError):
+                self._packets.tell_bridge(packet)
+
+    def _forget_querier(self) -> None:
+        """Have the bridge believe for a moment only, and ask it to believe; then it floods again until somebody else asks."""
+        setting = f"bridge {self.bridge} mcast_querier_interval"
+        before = self._settings.read(setting)
+        if before is None:
+            return
+        query = Query(self.family.unspecified, self.family.latest_version, None, (), _AT_ONCE_MS, None, None, suppress=False)
+        with contextlib.suppress(OSError, KernelError):
+            self._settings.write(setting, _FORGETFUL_CS)
+            for payload in self.family.encode_query(query, 1_500):
+                self._packets.tell_bridge(SendPacket(IfIndex(0), self.family.all_hosts, payload))
+            self._settings.write(setting, before)
+
+    def close(self) -> None:
+        self._ready.close()
+        self._watch.close()
+        self._packets.close()
+
+
+def _ports_of(routes: dict[bytes | None, frozenset[IfIndex]]) -> dict[IfIndex, SourceSet]:
+    """What each port gets of a group whose routes are these."""
+    shared = routes.get(None, frozenset())
+    exact = {source: leaving for source, leaving in routes.items() if source is not None}
+    wanted = {}
+    for port in sorted(shared.union(*exact.values())):
+        is_open = port in shared
+        differing = frozenset(source for source, leaving in exact.items() if (port in leaving) is not is_open)
+        wanted[port] = within_limit(SourceSet(differing, is_open))
+    return wanted
+
+
+def _routes_of(ports: dict[IfIndex, SourceSet]) -> dict[bytes | None, frozenset[IfIndex]]:
+    """The other way: the routes that make these ports get that."""
+    routes: dict[bytes | None, frozenset[IfIndex]] = {}
+    if any(wanted.inverted for wanted in ports.values()):
+        routes[None] = frozenset(port for port, wanted in ports.items() if wanted.inverted)
+    for source in sorted({source for wanted in ports.values() for source in wanted.listed}):
+        routes[source] = frozenset(port for port, wanted in ports.items() if source in wanted)
+    return routes

@@ -408,10 +408,15 @@ class Runner:
         state = instance.engine.snapshot(self._clock())
         try:
             entries = {(entry.source, entry.group): entry for entry in instance.table.routes()}
+            traffic = {self._interfaces[ifindex].name: one for ifindex, one in instance.table.traffic().items() if ifindex in self._interfaces}
         except OSError as error:
             self._log(Note("warning", "kernel/counters-unreadable", {"instance": instance.key[0], "errno": error.errno}))
             return state
-        return dataclasses.replace(state, mfc=tuple(_counted(row, entries.get((_packed(row.source), _packed(row.group)))) for row in state.mfc))
+        return dataclasses.replace(
+            state,
+            mfc=tuple(_counted(row, entries.get((_packed(row.source), _packed(row.group)))) for row in state.mfc),
+            interfaces=tuple(_with_counters(row, traffic.get(row.interface, {})) for row in state.interfaces),
+        )
 
     # the end
 
@@ -468,10 +473,11 @@ def _counted(row: MfcRow, entry: RouteEntry | None) -> MfcRow:
     """The row with what the kernel counted, if it counts; an entry without packets so far waits for data."""
     if entry is None or entry.packets is None:
         return row
+    packets = max(0, entry.packets - (entry.wrong_if or 0))  # the kernel counts on arrival, also what it then does not forward
     state = row.state
     if state != "withheld":
-        state = "forwarding" if entry.packets else "waiting-for-data"
-    return dataclasses.replace(row, packets=entry.packets, bytes=entry.octets, wrong_if=entry.wrong_if, state=state)
+        state = "forwarding" if packets else "waiting-for-data"
+    return dataclasses.replace(row, packets=packets, bytes=entry.octets, wrong_if=entry.wrong_if, state=state)
 
 
 def _subnet(address: InterfaceAddress) -> Prefix:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from igmpconf.model.state import DeviceState, GroupRow, HostRow, InterfaceRow, MfcRow, SourceRow
@@ -128,6 +128,10 @@ def _why_no_sources(state: DeviceState) -> str | None:
     return None if said is None or said == "watched" else f"senders are {said}"
 
 
+def _sum_of(*prefixes: str) -> Callable[[Row], int]:
+    return lambda row: sum(value for name, value in row["counters"].items() if name.startswith(prefixes))
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """One table of `show`."""
@@ -135,29 +139,52 @@ class View:
     parts: tuple[str, ...]  # tables of <state> that it needs
     rows: Callable[[DeviceState], list[Row]]
     columns: tuple[str, ...]  # of the table for people
+    optional: tuple[str, ...] = ()  # as headings: which of them go first where the terminal is narrow
+    derived: dict[str, Callable[[Row], int | str]] = field(default_factory=dict)  # columns that are not a value of the row as it is
     remark: Callable[[DeviceState], str | None] = lambda _: None  # why rows may be missing
 
 
 VIEWS: dict[str, View] = {
     "interfaces": View(
-        ("interfaces",), lambda s: [_interface(r) for r in s.interfaces], ("instance", "interface", "family", "role", "up", "addresses", "querier", "version")
+        ("interfaces",),
+        lambda s: [_interface(r) for r in s.interfaces],
+        ("instance", "interface", "family", "role", "enabled", "up", "addresses", "querier", "version", "msgs_in", "msgs_out", "pkts_in", "pkts_out"),
+        ("msgs_in", "msgs_out", "version", "pkts_out", "pkts_in"),
+        {
+            "msgs_in": _sum_of("received-query-", "received-report-", "received-leave-"),
+            "msgs_out": _sum_of("sent-"),
+            "pkts_in": _sum_of("stream-packets-in"),
+            "pkts_out": _sum_of("stream-packets-out"),
+        },
     ),
     "groups": View(
         ("groups",),
         lambda s: [_group(r) for r in s.groups],
         ("instance", "interface", "group", "mode", "sources", "version", "expires_s", "uptime_s", "last_reporter", "hosts"),
+        ("uptime", "version", "last_reporter", "mode"),
     ),
     "mfc": View(
         ("mfc",),
         lambda s: [_mfc(r) for r in s.mfc],
         ("instance", "family", "source", "group", "upstream", "downstreams", "packets", "bytes", "wrong_if", "kind", "state"),
+        ("bytes", "wrong_if", "upstream", "family", "packets"),
+        {"state": lambda row: row["state"].removesuffix("-for-data")},
     ),
     "querier": View(
-        ("interfaces",), _queriers, ("instance", "interface", "family", "version", "address", "self", "since_s", "reason", "robustness", "query_interval_s")
+        ("interfaces",),
+        _queriers,
+        ("instance", "interface", "family", "version", "address", "self", "since_s", "reason", "robustness", "query_interval_s"),
+        ("version", "robustness", "reason"),
     ),
-    "hosts": View(("hosts",), lambda s: [_host(r) for r in s.hosts], ("interface", "group", "host", "mode", "sources", "expires_s")),
+    "hosts": View(("hosts",), lambda s: [_host(r) for r in s.hosts], ("interface", "group", "host", "mode", "sources", "expires_s"), ("mode", "expires")),
     "counters": View(("interfaces",), _counters, ("instance", "interface", "family", "name", "value")),
-    "sources": View(("sources", "agent"), lambda s: [_source(r) for r in s.sources], ("interface", "source", "group", "packets", "bytes"), _why_no_sources),
+    "sources": View(
+        ("sources", "agent"),
+        lambda s: [_source(r) for r in s.sources],
+        ("interface", "source", "group", "packets", "bytes"),
+        ("bytes",),
+        remark=_why_no_sources,
+    ),
 }
 
 

@@ -130,6 +130,10 @@ class MulticastTable(Protocol):
         """Every entry of this table with its counters, read from the kernel."""
         ...
 
+    def traffic(self) -> dict[IfIndex, dict[str, int]]:
+        """What was forwarded in by and out of each interface, by the names of `vifcount.NAMES`.  Raises OSError."""
+        ...
+
     def receive(self, limit: int) -> list[Arrival]:
         """At most `limit` arrivals on interfaces that have a vif here; empty when there are none.  Never blocks."""
         ...

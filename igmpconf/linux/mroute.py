@@ -20,6 +20,7 @@ from igmpconf.linux.netlink import RTM_GETLINK, RTM_GETROUTE, RTM_NEWROUTE, RTNL
 from igmpconf.linux.rawsock import Packets, packets_for
 from igmpconf.linux.refusal import refused
 from igmpconf.linux.steering import steer, steered, unsteer
+from igmpconf.linux.vifcount import stream_counters
 
 # MRT_BASE is 200 in both families, and so are the offsets
 _INIT, _DONE, _ADD_VIF, _DEL_VIF, _ADD_MFC, _DEL_MFC, _TABLE, _ADD_MFC_PROXY = 200, 201, 202, 203, 204, 205, 209, 210
@@ -191,6 +192,10 @@ class Table:
                 unsteer(self._requests, self._words.rtnl_family, self._steered.pop(ifindex), self.table)
         record = _VIFCTL.pack(vif, 0, 0, 0, 0, bytes(4)) if self.family.address_bytes == 4 else struct.pack("=H", vif)
         self.socket.setsockopt(self._words.level, _DEL_VIF, record)
+
+    def traffic(self) -> dict[IfIndex, dict[str, int]]:
+        counted = {ifindex: stream_counters(self.socket, vif) for ifindex, vif in self._vifs.items()}
+        return {ifindex: one for ifindex, one in counted.items() if one is not None}
 
     # router groups
 

@@ -50,7 +50,7 @@ class MfcRow:
     upstream: str | None = leaf(_WORD, "interface it arrives on")
     downstreams: tuple[str, ...] = leaf_list(_WORD, "interfaces it leaves by")
     packets: int | None = leaf(_COUNT, "datagrams forwarded")
-    bytes: int | None = leaf(_COUNT, "octets forwarded")
+    bytes: int | None = leaf(_COUNT, "octets forwarded, and those that arrived on another interface: the kernel counts them together")
     wrong_if: int | None = leaf(_COUNT, "datagrams that arrived on another interface")
     kind: str = leaf(Enum(("static", "learned")), "who made it", required=True)
     state: str = leaf(Enum(("forwarding", "waiting-for-data", "withheld")), "what it does now", required=True)

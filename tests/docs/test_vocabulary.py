@@ -10,13 +10,14 @@ import pytest
 from igmpconf.agent import causes
 from igmpconf.engine.vocabulary import COUNTERS, NOTES, counter_meaning
 from igmpconf.linux.guard import FOREIGN_SOURCE, LOCAL_GROUP
+from igmpconf.linux.vifcount import NAMES as STREAM_COUNTERS
 from tests.docs.vocabulary import PAGE, ROOT, page, said_in_code, strings
 
 
 def test_the_vocabulary_is_what_the_code_says():
     events, counters = said_in_code()
     assert events == set(NOTES)
-    assert counters | {FOREIGN_SOURCE, LOCAL_GROUP} == {name for name in COUNTERS if not name.endswith("-v*")}
+    assert counters | {FOREIGN_SOURCE, LOCAL_GROUP, *STREAM_COUNTERS} == {name for name in COUNTERS if not name.endswith("-v*")}
 
 
 @pytest.mark.parametrize(("name", "known"), [("sent-query-v3", True), ("rejected-checksum", True), ("sent-query", False), ("rejected-nonsense", False)])

@@ -319,6 +319,9 @@ class FakeTable:
             for (source, group), entry in self._state.entries.items()
         ]
 
+    def traffic(self) -> dict[IfIndex, dict[str, int]]:
+        return {}
+
     def receive(self, limit: int) -> list[Arrival]:
         _lower(self.socket)
         arrived = [self._state.arrivals.popleft() for _ in range(min(limit, len(self._state.arrivals)))]

@@ -23,14 +23,13 @@ from igmpconf.apply.run import Circumstances, Settings, has_journal, perform, se
 from igmpconf.apply.steps import Phase
 from igmpconf.cli.desired import for_devices
 from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, talk
-from igmpconf.cli.plan import files_option, make_plan, written_by
+from igmpconf.cli.plan import files_option, make_plan, same_inventory, within, written_by
 from igmpconf.cli.progress import Progress
-from igmpconf.errors import IgmpconfError, InputError
+from igmpconf.errors import InputError
 from igmpconf.model.leaf import Duration, LeafError
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan import render
 from igmpconf.plan.diff import Level
-from igmpconf.plan.impact import LEVELS, worst
 from igmpconf.plan.plan import Plan, from_json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -191,7 +190,9 @@ def apply(
         if files or limit is not None:
             raise click.UsageError("a saved PLAN holds its desired state and its devices; give no -f and no -l")
         plan = _saved(document)
-        return carry_out(plan, _devices_of(plan, device, inventory), options)
+        devices_of_plan = _devices_of(plan, device, inventory)
+        same_inventory(plan, list(devices_of_plan.values()))
+        return carry_out(plan, devices_of_plan, options)
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     plan = make_plan(devices, [one.config for one in wanted])
@@ -225,7 +226,7 @@ def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, 
     click.echo(render.text(plan, paint=colour, written=written), nl=False)
     if plan.is_empty:
         return 0
-    _within(plan, options.max_impact)
+    within(plan, options.max_impact)
     if not options.yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is nobody to ask here; say --yes, or apply a saved plan with --yes")
@@ -245,14 +246,6 @@ def _write(result: Result, path: Path) -> None:
         path.write_text(to_json(result), encoding="utf-8")
     except OSError as error:
         talk(f"warning: the result cannot be written to {path}: {error.strerror}")  # how it ended matters more
-
-
-def _within(plan: Plan, limit: Level | None) -> None:
-    impact = worst(change.impact for device in plan.devices for change in device.changes)
-    if limit is not None and LEVELS.index(impact.level) > LEVELS.index(limit):
-        raise IgmpconfError(
-            f"the plan {render.impact_text(impact)}, and --max-impact is {limit}", hint="nothing was changed; apply it at another time, or allow more"
-        )
 
 
 _FEW = 8  # names in one line; more are counted

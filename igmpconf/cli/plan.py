@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,27 +12,38 @@ import click
 from igmpconf.apply.session import device_state, running_config
 from igmpconf.cli.desired import Wanted, for_devices, new_plan_id
 from igmpconf.cli.devices import Device, chosen, colour, device_options, for_each, talk
-from igmpconf.errors import IgmpconfError
+from igmpconf.errors import IgmpconfError, StalePlan
+from igmpconf.inventory.fleet import digest_of
 from igmpconf.model.config import DeviceConfig
+from igmpconf.model.state import DeviceState
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan import render
+from igmpconf.plan.diff import Level
+from igmpconf.plan.impact import LEVELS, worst
+from igmpconf.plan.junit import junit
+from igmpconf.plan.markdown import LEAST, MOST, markdown
 from igmpconf.plan.plan import DevicePlan, Plan, planned, to_json
 from igmpconf.plan.presence import absent
+from igmpconf.plan.traffic import is_measurable, measured
 
 CHANGES = 2
 
+form_option = click.option("--format", "form", type=click.Choice(["text", "json", "markdown", "junit"]), default="text", show_default=True)
+size_option = click.option(
+    "--max-size", type=click.IntRange(min=LEAST), default=MOST, show_default=True, metavar="CHARACTERS", help="The most that --format markdown may be."
+)
 files_option = click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="Desired state in YAML; several are merged in order.")
 
 
-def shown(plan: Plan, form: str, written: render.WrittenBy | None = None) -> str:
-    """The plan in one of the output formats; `written` has durations as the user wrote them."""
+def shown(plan: Plan, form: str, written: render.WrittenBy | None = None, *, most: int = MOST) -> str:
+    """The plan in one of the output formats; `written` has durations as the user wrote them, `most` limits Markdown."""
     match form:
         case "json":
             return to_json(plan)
         case "markdown":
-            return render.markdown(plan, written=written)
+            return markdown(plan, written=written, most=most)
         case "junit":
-            return render.junit(plan, written=written)
+            return junit(plan, written=written)
         case _:
             return render.text(plan, paint=colour, written=written)
 
@@ -40,41 +53,62 @@ def shown(plan: Plan, form: str, written: render.WrittenBy | None = None) -> str
 @device_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Save the plan; `igmpconf apply FILE` executes exactly it.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when there are changes.")
-@click.option("--format", "form", type=click.Choice(["text", "json", "markdown", "junit"]), default="text", show_default=True)
+@click.option("--max-impact", type=click.Choice(["none", "rejoin"]), help="Exit with 1 if the plan touches live groups more than this.")
+@click.option(
+    "--measure",
+    type=click.FloatRange(min=0, max=60),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Watch the counters of groups that would be touched this long, to tell bytes a second; 0 does not.",
+)
+@form_option
+@size_option
 def plan(
-    *, files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, out: Path | None, form: str, detailed_exitcode: bool
+    *,
+    files: tuple[Path, ...],
+    device: str | None,
+    limit: str | None,
+    inventory: Path | None,
+    out: Path | None,
+    form: str,
+    max_size: int,
+    detailed_exitcode: bool,
+    max_impact: Level | None,
+    measure: float,
 ) -> int:
     """Compare the desired state with what the devices run, and say what a change would do to live groups."""
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
-    made = make_plan(devices, [one.config for one in wanted])
-    click.echo(shown(made, form, written_by(devices, wanted)), nl=False)
+    made = make_plan(devices, [one.config for one in wanted], measure_s=measure)
+    click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
     if out is not None:
         save(made, out)
         talk(f"saved to {out}; `igmpconf apply {out}` executes exactly this plan")
+    within(made, max_impact)
     return CHANGES if detailed_exitcode and not made.is_empty else 0
 
 
-def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviating: set[str] | None = None) -> Plan:
+def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviating: set[str] | None = None, *, measure_s: float = 0.0) -> Plan:
     """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked.
 
-    `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured.
+    `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured.  Counters
+    of groups that a change touches are read again after `measure_s` seconds.
     """
     deviating = set() if deviating is None else deviating
     by_name = {device.name: config for device, config in zip(devices, wanted, strict=True)}
 
     def one(device: Device) -> DevicePlan:
         with NetconfClient.connect(device.target, say=talk) as client:
+            read_at = time.monotonic()
             state = device_state(client)
-            if state.agent is not None and (pending := state.agent.pending_persist_id) is not None:
-                talk(f"warning: {device.name}: a commit waits for its confirmation: igmpconf confirm {pending}, or cancel {pending}")
-            for row in state.deviations:
-                talk(f"{device.name}: changed by hand, or not to be had: {row.kind} {row.name}: expected {row.expected}, found {row.found}")
-            for warning in absent(by_name[device.name], state.agent.interfaces if state.agent is not None else ()):
-                talk(f"warning: {device.name}: {warning}")
-            if state.deviations:
-                deviating.add(device.name)
-            return planned(device.name, running_config(client), by_name[device.name], state)
+            _tell(device, by_name[device.name], state, deviating)
+            found = planned(device.name, running_config(client), by_name[device.name], state)
+            if measure_s and is_measurable(found.changes, state):
+                time.sleep(max(0.0, read_at + measure_s - time.monotonic()))
+                again_at = time.monotonic()
+                return dataclasses.replace(found, changes=measured(found.changes, state, device_state(client, ("mfc",)), again_at - read_at))
+            return dataclasses.replace(found, changes=measured(found.changes, state))
 
     answers = for_each(devices, one)
     failed = [answer for answer in answers if isinstance(answer, IgmpconfError)]
@@ -82,7 +116,43 @@ def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviati
         talk(f"igmpconf: {error.message}")
     if failed:
         raise failed[0]
-    return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))
+    hosts = [device.host for device in devices if device.host is not None]
+    return Plan(
+        plan_id=new_plan_id(),
+        devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)),
+        inventory_digest=digest_of(hosts) if hosts else None,
+    )
+
+
+def _tell(device: Device, wanted: DeviceConfig, state: DeviceState, deviating: set[str]) -> None:
+    """What else somebody who plans should know of a device."""
+    if state.agent is not None and (pending := state.agent.pending_persist_id) is not None:
+        talk(f"warning: {device.name}: a commit waits for its confirmation: igmpconf confirm {pending}, or cancel {pending}")
+    for row in state.deviations:
+        talk(f"{device.name}: changed by hand, or not to be had: {row.kind} {row.name}: expected {row.expected}, found {row.found}")
+    for warning in absent(wanted, state.agent.interfaces if state.agent is not None else ()):
+        talk(f"warning: {device.name}: {warning}")
+    if state.deviations:
+        deviating.add(device.name)
+
+
+def within(made: Plan, limit: Level | None) -> None:
+    """Raises IgmpconfError when the plan touches live groups more than `limit`."""
+    impact = worst(change.impact for device in made.devices for change in device.changes)
+    if limit is not None and LEVELS.index(impact.level) > LEVELS.index(limit):
+        raise IgmpconfError(
+            f"the plan {render.impact_text(impact)}, and --max-impact is {limit}", hint="nothing was changed; apply it at another time, or allow more"
+        )
+
+
+def same_inventory(made: Plan, devices: Sequence[Device]) -> None:
+    """Raises StalePlan when the inventory says something else of the devices of a saved plan than it did when it was made.
+
+    A host name may lead to another device by now.
+    """
+    hosts = [device.host for device in devices if device.host is not None]
+    if made.inventory_digest is not None and hosts and digest_of(hosts) != made.inventory_digest:
+        raise StalePlan(hosts[0].name, "the inventory has changed since the plan was made", hint="make the plan again")
 
 
 def written_by(devices: Sequence[Device], wanted: Sequence[Wanted]) -> dict[str, dict[str, str]]:
@@ -101,8 +171,9 @@ def save(made: Plan, out: Path) -> None:
 @click.command()
 @files_option
 @device_options
-@click.option("--format", "form", type=click.Choice(["text", "json", "markdown", "junit"]), default="text", show_default=True)
-def drift(files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, form: str) -> int:
+@form_option
+@size_option
+def drift(*, files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, form: str, max_size: int) -> int:
     """Tell whether devices still are as wanted; exit with 2 when not, and say who changed what when."""
     from igmpconf.cli.history import last_commits  # noqa: PLC0415 - only when something has drifted
 
@@ -110,7 +181,7 @@ def drift(files: tuple[Path, ...], device: str | None, limit: str | None, invent
     wanted = for_devices(devices, files)
     deviating: set[str] = set()
     made = make_plan(devices, [one.config for one in wanted], deviating)
-    click.echo(shown(made, form, written_by(devices, wanted)), nl=False)
+    click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
     drifted = [one for one in devices if any(p.device == one.name and p.changes for p in made.devices)]
     for one in drifted:
         for line in last_commits(one, 3):

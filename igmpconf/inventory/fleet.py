@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,15 @@ class Fleet:
         chosen = selected(pattern, self.groups, self._in_files, where=str(self.path))
         return tuple(host for name, host in self.hosts.items() if name in chosen)
 
-    def digest(self) -> str:
-        """`sha256:` and 64 hex digits over what the inventory says of all its hosts: names, groups and variables."""
-        plain = {name: {"groups": host.groups, "variables": host.variables} for name, host in self.hosts.items()}
-        text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+def digest_of(hosts: Iterable[Host]) -> str:
+    """`sha256:` and 64 hex digits over what the inventory says of these hosts: names, groups and variables as written.
+
+    Other hosts may come and go without changing it.
+    """
+    plain = {host.name: {"groups": host.groups, "variables": host.variables} for host in hosts}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def load(path: Path) -> Fleet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from igmpconf.model.canon import canonical
@@ -28,6 +28,9 @@ class LiveGroup:
     instance: str
     interface: str
     group: str  # canonical text, because both families sort together
+    # What is known of it beside its name; two readings of one group are the same group.
+    hosts: tuple[str, ...] = field(default=(), compare=False)  # that are known to listen, as text
+    bytes_per_s: int | None = field(default=None, compare=False)  # that leave by the interface; None: not measured
 
     @staticmethod
     def of(instance: str, interface: str, group: Address | str) -> LiveGroup:

@@ -40,8 +40,20 @@ class DevicePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """What will happen to the fleet.
+
+    `inventory_digest` is that of what the inventory said of these devices, None where the desired state came from
+    files alone; `configuration_digest` that of the desired states of all of them.
+    """
+
     plan_id: str
     devices: tuple[DevicePlan, ...]
+    inventory_digest: str | None = None
+
+    @property
+    def configuration_digest(self) -> str:
+        """Over the names and target digests of all devices: plans with the same one want the same."""
+        return _digest({"devices": sorted((device.device, device.target_digest) for device in self.devices)})
 
     @property
     def is_empty(self) -> bool:
@@ -79,9 +91,12 @@ def from_json(text: str, *, name: str = "plan") -> Plan:
             hint="make the plan again; change the desired state, not the plan",
         )
     try:
-        return Plan(plan_id=document["plan_id"], devices=tuple(_device(one) for one in document["devices"]))
+        plan = Plan(plan_id=document["plan_id"], devices=tuple(_device(one) for one in document["devices"]), inventory_digest=document.get("inventory_digest"))
     except (KeyError, TypeError, ValueError, PlainError, AttributeError) as error:
         raise InputError(f"{name} is damaged: {error}", hint="make the plan again") from None
+    if document.get("configuration_digest", plan.configuration_digest) != plan.configuration_digest:
+        raise InputError(f"{name} is damaged: its configuration digest is not that of its devices", hint="make the plan again")
+    return plan
 
 
 def _digest(document: dict[str, Any]) -> str:
@@ -90,7 +105,13 @@ def _digest(document: dict[str, Any]) -> str:
 
 
 def _document(plan: Plan) -> dict[str, Any]:
-    return {"format": FORMAT, "plan_id": plan.plan_id, "devices": [_plain_device(device) for device in plan.devices]}
+    return {
+        "format": FORMAT,
+        "plan_id": plan.plan_id,
+        "inventory_digest": plan.inventory_digest,
+        "configuration_digest": plan.configuration_digest,
+        "devices": [_plain_device(device) for device in plan.devices],
+    }
 
 
 def _plain_device(device: DevicePlan) -> dict[str, Any]:
@@ -116,7 +137,10 @@ def plain_change(change: Change) -> dict[str, Any]:
         "impact": {
             "level": impact.level,
             "reason": impact.reason,
-            "groups": [{"instance": g.instance, "interface": g.interface, "group": g.group} for g in impact.groups],
+            "groups": [
+                {"instance": g.instance, "interface": g.interface, "group": g.group, "hosts": list(g.hosts), "bytes_per_s": g.bytes_per_s}
+                for g in impact.groups
+            ],
         },
     }
 
@@ -160,15 +184,27 @@ def _change(document: dict[str, Any]) -> Change:
     level: Level = document["impact"]["level"]
     if action not in {"+", "~", "-"} or level not in {"none", "rejoin", "interrupts"}:
         raise ValueError(f"{action} {level} is no change")
-    impact = Impact(level=level, reason=document["impact"]["reason"], groups=tuple(LiveGroup(**group) for group in document["impact"]["groups"]))
+    impact = Impact(level=level, reason=document["impact"]["reason"], groups=tuple(_live(group) for group in document["impact"]["groups"]))
     return Change(action=action, path=path, before=_model(n, document["before"]), after=_model(n, document["after"]), impact=impact)
+
+
+def _live(document: dict[str, Any]) -> LiveGroup:
+    return LiveGroup(**{**document, "hosts": tuple(document.get("hosts", ()))})
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the document; printed to schemas/plan.schema.json."""
     digest_text = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
     text = {"type": "string"}
-    group = _object({"instance": text, "interface": text, "group": text})
+    group = _object(
+        {
+            "instance": text,
+            "interface": text,
+            "group": text,
+            "hosts": {"type": "array", "items": text, "description": "addresses of those who are known to listen there"},
+            "bytes_per_s": {"type": ["integer", "null"], "minimum": 0, "description": "what left by the interface while the plan was made; null: not measured"},
+        }
+    )
     impact = _object({"level": {"enum": ["none", "rejoin", "interrupts"]}, "reason": text, "groups": {"type": "array", "items": group}})
     change = _object(
         {
@@ -197,6 +233,11 @@ def json_schema() -> dict[str, Any]:
             {
                 "format": {"const": FORMAT},
                 "plan_id": {**text, "description": "names the plan, and in the device's history the commit that it became"},
+                "inventory_digest": {
+                    "anyOf": [digest_text, {"type": "null"}],
+                    "description": "over what the inventory says of these devices; null when the desired state came from files alone",
+                },
+                "configuration_digest": {**digest_text, "description": "over the desired states of all devices"},
                 "devices": {"type": "array", "items": device},
                 "digest": {**digest_text, "description": "over the canonical JSON of everything else"},
             }

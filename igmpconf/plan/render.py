@@ -1,21 +1,26 @@
-"""A plan as people and pipelines read it: text in the manner of Terraform, Markdown for a review, JUnit for CI."""
+"""A plan as people read it: text in the manner of Terraform, what is the same on many devices said once.
+
+Markdown for a review is markdown.py, JUnit for a pipeline junit.py; both use the lines that are made here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from html import escape
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from igmpconf.model.leaf import Node, nodes
 from igmpconf.model.path import path_text
 from igmpconf.plan.diff import Change, Impact, key_texts, node_at
-from igmpconf.plan.impact import worst
+from igmpconf.plan.impact import LEVELS, worst
 from igmpconf.plan.plan import DevicePlan, Plan
+from igmpconf.plan.traffic import rate_text
 
 Paint = Callable[[str, str], str]  # text, colour name -> text
 
 _COLOURS = {"+": "green", "~": "yellow", "-": "red"}
 _GROUPS_SHOWN = 6  # a line stays a line; JSON has them all
+_DEVICES_SHOWN = 10  # of those with the same changes and an impact of their own
 
 Written = Mapping[str, str]  # path text -> the value as the user wrote it, where it differs from the canonical text
 WrittenBy = Mapping[str, Written]  # device -> that
@@ -42,18 +47,67 @@ def summary(plan: Plan) -> str:
     return f"Plan: {add} to add, {change} to change, {remove} to remove{where}."
 
 
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Devices on which the very same changes are planned; what these do to live groups may differ."""
+
+    devices: tuple[DevicePlan, ...]
+    written: Written
+
+    @property
+    def title(self) -> str:
+        """`edge-a, edge-b (2 devices alike)`."""
+        names = [device.device for device in self.devices]
+        return names[0] if len(names) == 1 else f"{some_names(names)} ({len(names)} devices alike)"
+
+    def impact_lines(self) -> Iterator[str]:
+        """What happens where: one line if it is the same everywhere, else one for each device that notices, the worst first."""
+        impacts = sorted(((impact_of(device), device.device) for device in self.devices), key=lambda one: -LEVELS.index(one[0].level))
+        noticed = [(impact, name) for impact, name in impacts if impact.level != "none"]
+        if not noticed or len(self.devices) == 1:
+            yield f"impact: {impact_text(impacts[0][0])}"
+            return
+        for impact, name in noticed[:_DEVICES_SHOWN]:
+            yield f"impact on {name}: {impact_text(impact)}"
+        if len(noticed) > _DEVICES_SHOWN:
+            rest = worst(impact for impact, _ in noticed[_DEVICES_SHOWN:])
+            yield f"impact on {len(noticed) - _DEVICES_SHOWN} more devices: {impact_text(rest)}"
+        if len(noticed) < len(self.devices):
+            yield f"impact on the other {len(self.devices) - len(noticed)}: none"
+
+
+def impact_of(device: DevicePlan) -> Impact:
+    """The worst of all its changes."""
+    return worst(change.impact for change in device.changes)
+
+
+def alike(plan: Plan, written: WrittenBy | None = None) -> list[Alike]:
+    """The devices that change, those with the same changes together, in the order of the plan."""
+    found: dict[tuple[str, ...], list[DevicePlan]] = {}
+    for device in plan.devices:
+        if device.changes:
+            said = _of(written, device)
+            key = tuple(line for change in device.changes for line in change_lines(change, said, with_impact=False))
+            found.setdefault(key, []).append(device)
+    return [Alike(tuple(devices), _of(written, devices[0])) for devices in found.values()]
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first eight, and how many more."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
 def text(plan: Plan, *, paint: Paint = plain_paint, written: WrittenBy | None = None) -> str:
     """The whole plan for a terminal, ending with the summary line."""
     lines: list[str] = []
-    for device in plan.devices:
-        if not device.changes:
-            if len(plan.devices) > 1:
-                lines.append(f"{device.device}: no changes")
-            continue
-        lines.append(f"{device.device}:")
-        for change in device.changes:
-            lines.extend(_change_lines(change, paint, _of(written, device)))
-        lines.append(f"  impact: {impact_text(worst(change.impact for change in device.changes))}")
+    unchanged = [device.device for device in plan.devices if not device.changes]
+    if unchanged and len(plan.devices) > 1:
+        lines.append(f"{some_names(unchanged)}: no changes")
+    for group in alike(plan, written):
+        lines.append(f"{group.title}:")
+        for change in group.devices[0].changes:
+            lines.extend("  " + line for line in change_lines(change, group.written, paint=paint, with_impact=len(group.devices) == 1))
+        lines += [f"  {line}" for line in group.impact_lines()]
         lines.append("")
     lines.append(summary(plan))
     return "\n".join(lines) + "\n"
@@ -67,36 +121,46 @@ def change_line(change: Change, written: Written | None = None) -> str:
     """One change as one line: `~ igmp-proxy[default]/interfaces[lan0]/query-interval: 2m5s -> 3125 (31.25s)`."""
     n = node_at(change.path)
     where = path_text(change.path)
-    after = _value(n, change.after, where, written or {})
+    after = value_text(n, change.after, where, written or {})
     if change.action == "~":
-        said = f"{_value(n, change.before, where, {})} -> {after}"
+        said = f"{value_text(n, change.before, where, {})} -> {after}"
     else:
-        said = after if change.action == "+" else _value(n, change.before, where, {})
+        said = after if change.action == "+" else value_text(n, change.before, where, {})
     return f"{change.action} {where}" + (f": {said}" if said else "")
 
 
 def impact_text(impact: Impact) -> str:
-    """`interrupts 239.1.1.1 on lan0 (lan0 is removed)`."""
+    """`interrupts 239.1.1.1 on lan0: 2 hosts, 1.25 MB/s (lan0 is removed)`."""
     if impact.level == "none":
         return "none"
     named = [f"{group.group} on {group.interface}" for group in impact.groups]
     more = f" and {len(named) - _GROUPS_SHOWN} more" if len(named) > _GROUPS_SHOWN else ""
-    return f"{impact.level} {', '.join(named[:_GROUPS_SHOWN])}{more}" + (f" ({impact.reason})" if impact.reason else "")
+    touched = touched_text(impact)
+    return f"{impact.level} {', '.join(named[:_GROUPS_SHOWN])}{more}" + (f": {touched}" if touched else "") + (f" ({impact.reason})" if impact.reason else "")
 
 
-def _change_lines(change: Change, paint: Paint, written: Written) -> Iterator[str]:
+def touched_text(*impacts: Impact) -> str:
+    """`2 hosts, 1.25 MB/s` of the impacts on different devices, as far as it is known; on an interface a host counts once, whatever it watches."""
+    hosts = sum(len({(group.instance, group.interface, host) for group in impact.groups for host in group.hosts}) for impact in impacts)
+    rates = [group.bytes_per_s for impact in impacts for group in impact.groups if group.bytes_per_s is not None]
+    said = [f"{hosts} host{'s' if hosts != 1 else ''}"] if hosts else []
+    return ", ".join([*said, *([rate_text(sum(rates))] if rates else [])])
+
+
+def change_lines(change: Change, written: Written, *, paint: Paint = plain_paint, with_impact: bool = True) -> Iterator[str]:
+    """One change: its line, below it what an entry holds, and what it does to live groups."""
     n = node_at(change.path)
     colour = _COLOURS[change.action]
     where = path_text(change.path)
     if n.kind == "list":
-        yield "  " + paint(f"{change.action} {where}", colour)
+        yield paint(f"{change.action} {where}", colour)
         entry = change.after if change.after is not None else change.before
         for line in _entry_lines(entry, skip=set(n.key), at=where, written=written if change.after is not None else {}):
-            yield "      " + paint(f"{change.action} {line}", colour)
+            yield "    " + paint(f"{change.action} {line}", colour)
     else:
-        yield "  " + paint(change_line(change, written), colour)
-    if change.impact.level != "none":
-        yield "      " + paint(f"! {impact_text(change.impact)}", "red" if change.impact.level == "interrupts" else "yellow")
+        yield paint(change_line(change, written), colour)
+    if with_impact and change.impact.level != "none":
+        yield "    " + paint(f"! {impact_text(change.impact)}", "red" if change.impact.level == "interrupts" else "yellow")
 
 
 def _entry_lines(entry: Any, *, skip: set[str], at: str, written: Written) -> Iterator[str]:
@@ -111,10 +175,10 @@ def _entry_lines(entry: Any, *, skip: set[str], at: str, written: Written) -> It
                 inner = ", ".join(_entry_lines(one, skip=set(n.key), at=f"{at}/{step}", written=written))
                 yield f"{step}: {inner}" if inner else step
         else:
-            yield f"{n.name} {_value(n, value, f'{at}/{n.name}', written)}"
+            yield f"{n.name} {value_text(n, value, f'{at}/{n.name}', written)}"
 
 
-def _value(n: Node, value: Any, where: str, written: Written) -> str:
+def value_text(n: Node, value: Any, where: str, written: Written) -> str:
     if value is None or n.type is None:
         return ""
     if n.kind == "leaf-list":
@@ -122,50 +186,3 @@ def _value(n: Node, value: Any, where: str, written: Written) -> str:
     canonical = n.type.text(value)
     said = written.get(where)
     return f"{said} ({canonical})" if said is not None and said != canonical else canonical
-
-
-def markdown(plan: Plan, *, written: WrittenBy | None = None) -> str:
-    """The plan as a comment of a merge request."""
-    lines = [f"### igmpconf plan `{plan.plan_id}`", "", f"**{summary(plan)}**", ""]
-    for device in plan.devices:
-        if not device.changes:
-            continue
-        impact = worst(change.impact for change in device.changes)
-        lines += [f"#### {device.device}", "", f"Impact: **{impact.level}**" + (f": {impact_text(impact)}" if impact.level != "none" else ""), "", "```diff"]
-        for change in device.changes:
-            # A diff block colours + and - only; a change is shown as both.
-            lines += _diff_lines(change, _of(written, device))
-        lines += ["```", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _diff_lines(change: Change, written: Written) -> list[str]:
-    n, where = node_at(change.path), path_text(change.path)
-    if change.action == "~":
-        return [f"- {where}: {_value(n, change.before, where, {})}", f"+ {where}: {_value(n, change.after, where, written)}"]
-    return [line.strip() for line in _change_lines(change, plain_paint, written) if not line.strip().startswith("!")]
-
-
-def junit(plan: Plan, *, written: WrittenBy | None = None) -> str:
-    """The plan as a JUnit report: a device is a test case, and one that differs from the desired state has failed."""
-    changed = sum(1 for device in plan.devices if device.changes)
-    lines = [
-        '<?xml version="1.0" encoding="UTF-8"?>',
-        f'<testsuite name="igmpconf plan" tests="{len(plan.devices)}" failures="{changed}">',
-    ]
-    for device in plan.devices:
-        lines.append(
-            f'  <testcase classname="igmpconf.plan" name="{escape(device.device)}">'
-            if device.changes
-            else f'  <testcase classname="igmpconf.plan" name="{escape(device.device)}"/>'
-        )
-        if device.changes:
-            said = "\n".join(_failure_lines(device, _of(written, device)))
-            lines += [f'    <failure message="{len(device.changes)} changes">{escape(said)}</failure>', "  </testcase>"]
-    return "\n".join([*lines, "</testsuite>"]) + "\n"
-
-
-def _failure_lines(device: DevicePlan, written: Written) -> Iterator[str]:
-    for change in device.changes:
-        yield from _change_lines(change, plain_paint, written)
-    yield f"impact: {impact_text(worst(change.impact for change in device.changes))}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
+from collections.abc import Iterator
 
 import pytest
 
 from tests.cli.conftest import igmpconf, place  # noqa: F401 - fixtures
 from tests.kit.fleetlab import FleetLab
-from tests.kit.netns import Net, wait_until
+from tests.kit.netns import Namespace, Net, wait_until
 from tests.kit.wire import Member, Source
 
 pytestmark = pytest.mark.kernel
@@ -32,7 +35,7 @@ def test_the_example_fleet_is_planned_applied_and_carries_a_stream_around_the_ri
     assert again.code == 0, again.out
     assert "No changes" in again.out
 
-    source = Source(lab.net, lab.inside["core"], "eth0", lab.inside["core"].run("ip -4 -o addr show dev eth0").split()[3].partition("/")[0])
+    source = Source(lab.net, lab.inside["core"], "eth0", address_of(lab.inside["core"]))
     viewer = Member(lab.net, lab.inside["viewer"], "eth0", GROUP)
     viewer.allow(source.address)
 
@@ -47,4 +50,35 @@ def test_the_example_fleet_is_planned_applied_and_carries_a_stream_around_the_ri
         "edge-b": {"ring1"},
         "edge-c": {"ppp0"},
     }
+
+    (lab.inventory / "host_vars" / "edge-c.yaml").write_text((lab.inventory / "host_vars" / "edge-c.yaml").read_text() + "subscribers: spare*\n")
+    with sending(source):
+        planned = json.loads(igmpconf("plan", "-l", "edge-c", "--format", "json").out)
+    (removed,) = (change for change in planned["devices"][0]["changes"] if change["action"] == "-")
+    assert removed["impact"]["level"] == "interrupts"
+    (touched,) = removed["impact"]["groups"]
+    assert (touched["interface"], touched["group"], touched["hosts"]) == ("ppp0", GROUP, [address_of(lab.inside["viewer"])])
+    assert touched["bytes_per_s"] > 0
     viewer.close()
+
+
+@contextlib.contextmanager
+def sending(source: Source) -> Iterator[None]:
+    """A stream that flows until the block ends."""
+    ended = threading.Event()
+
+    def send() -> None:
+        while not ended.wait(0.02):
+            source.send(GROUP, b"x" * 100)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(5)
+
+
+def address_of(inside: Namespace) -> str:
+    return inside.run("ip -4 -o addr show dev eth0").split()[3].partition("/")[0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from igmpconf.errors import InputError
-from igmpconf.inventory.fleet import load
+from igmpconf.inventory.fleet import digest_of, load
 from igmpconf.inventory.render import Origins, rendered
 from igmpconf.inventory.variables import Variables
 from igmpconf.netconf.target import SshTarget, UnixTarget
@@ -242,3 +242,12 @@ def test_where_a_filter_counts_the_letters_no_wrong_line_is_told(tmp_path):
     text = rendered(tmp_path / "t.yaml.j2", variables())
     assert text == "\nlength: 7\n"
     assert Origins(tmp_path / "t.yaml.j2", variables(), text).place(2) is None
+
+
+def test_the_digest_of_a_host_changes_with_what_is_said_of_it_and_not_with_its_neighbours(place):
+    before = load(place).select("n01")
+    (place / "hosts.yaml").write_text(FLEET.replace("s1: {ansible_connection: local}", "s1: {ansible_connection: local}, s2: "))
+    assert digest_of(load(place).select("n01")) == digest_of(before)
+    (place / "hosts.yaml").write_text(FLEET.replace("interval: 125s", "interval: 60s"))
+    assert digest_of(load(place).select("n01")) != digest_of(before)
+    assert digest_of(load(place).select("n01,lonely")) == digest_of(load(place).select("lonely,n01"))

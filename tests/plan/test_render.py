@@ -5,8 +5,10 @@ from xml.etree import ElementTree as ET
 from igmpconf.model.canon import from_plain
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.state import DeviceState
+from igmpconf.plan.junit import junit
+from igmpconf.plan.markdown import LEAST, markdown
 from igmpconf.plan.plan import Plan, planned
-from igmpconf.plan.render import junit, markdown, summary, text
+from igmpconf.plan.render import summary, text
 from tests.plan.test_impact import BASE, STATE, edited
 
 A = from_plain(DeviceConfig, {"igmp-proxy": [BASE]})
@@ -81,6 +83,63 @@ def test_nothing_to_do_is_said():
     assert "r: no changes" in text(two)
 
 
+def fleet(*names: str, interrupted: str = "") -> Plan:
+    """The same change on every device; only on one somebody is watching."""
+    b = from_plain(DeviceConfig, {"igmp-proxy": [edited(lan1=None, mfc=[])]})
+    return Plan(plan_id="p", devices=tuple(planned(name, A, b, STATE if name == interrupted else DeviceState()) for name in names))
+
+
+def test_the_same_change_on_many_devices_is_said_once_and_who_notices_by_name():
+    names = [f"r{i}" for i in range(12)]
+    assert text(fleet(*names, interrupted="r7")).splitlines() == [
+        "r0, r1, r2, r3, r4, r5, r6, r7 and 4 more (12 devices alike):",
+        "  - igmp-proxy[default]/interfaces[lan1]",
+        "  - igmp-proxy[default]/mfc[192.0.2.5,239.9.9.9]",
+        "      - downstream-interface [lan0, lan1]",
+        "  impact on r7: interrupts 239.9.9.9 on lan0, 239.1.1.1 on lan1, 239.9.9.9 on lan1 (lan1 is removed; the permanent entry is removed)",
+        "  impact on the other 11: none",
+        "",
+        "Plan: 0 to add, 0 to change, 24 to remove on 12 of 12 devices.",
+    ]
+    said = markdown(fleet(*names, interrupted="r7"))
+    assert said.count("```diff") == 1
+    assert "| interrupts | 1 | 3 |" in said
+    assert "| none | 11 | 0 |" in said
+
+
+def test_devices_that_differ_in_one_change_stand_apart():
+    plans = (*fleet("r1", "r2").devices, planned("r3", A, B, DeviceState()), planned("r4", A, A, STATE), planned("r5", A, A, STATE))
+    said = text(Plan(plan_id="p", devices=plans))
+    assert "r1, r2 (2 devices alike):" in said
+    assert "\nr3:\n" in said
+    assert said.startswith("r4, r5: no changes\n")
+
+
+def test_a_comment_is_never_larger_than_it_may_be_and_names_what_hurts_first():
+    different = [
+        planned(f"r{i}", A, from_plain(DeviceConfig, {"igmp-proxy": [edited(robustness=3 + i, lan1=None, mfc=[])]}), STATE if i == 150 else DeviceState())
+        for i in range(200)
+    ]
+    plan = Plan(plan_id="p", devices=tuple(different))
+    full = markdown(plan, most=1_000_000)
+    assert full.count("```diff") == 200
+    for most in (LEAST, 2_000, 5_000, 20_000):
+        said = markdown(plan, most=most)
+        assert len(said) <= most
+        assert said.count("```") % 2 == 0
+        assert said.index("r150") < said.index("r0")
+        assert "the JSON document of the plan has everything" in said
+    assert said.count("```diff") > 3
+    assert " more devices\n" in markdown(plan, most=LEAST)
+
+
+def test_what_people_wrote_is_no_markup():
+    rules = {"firewall": {"rules": [{"chain": "input", "action": "accept", "comment": "````\n# **owned**"}]}}
+    said = markdown(Plan(plan_id="p", devices=(planned("r_1|*", DeviceConfig(), from_plain(DeviceConfig, rules), STATE),)))
+    assert "#### r\\_1\\|\\*" in said
+    assert said.count("`````") == 2
+
+
 def test_colour_is_the_callers():
     painted = text(plan(), paint=lambda said, colour: f"<{colour}>{said}</{colour}>")
     assert "<green>+ igmp-proxy[default]/robustness: 3</green>" in painted
@@ -101,5 +160,8 @@ def test_junit_counts_devices_and_escapes():
     two = Plan(plan_id="p", devices=(planned("a<b", A, B, STATE), planned("same", A, A, STATE)))
     suite = ET.fromstring(junit(two))
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
-    assert [case.get("name") for case in suite] == ["a<b", "same"]
-    assert "lan1 is removed" in suite[0][0].text
+    assert [case.get("name") for case in suite.iter("testcase")] == ["a<b", "same"]
+    (failure,) = suite.iter("failure")
+    assert failure.get("type") == "interrupts"
+    assert failure.get("message") == "6 changes"
+    assert "lan1 is removed" in failure.text

@@ -1,0 +1,59 @@
+"""`igmpconf plan` as a pipeline calls it: gates, sizes, and what a saved plan is tied to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import agent, igmpconf, place  # noqa: F401 - fixtures
+
+LAN1 = """\
+igmp-proxy:
+  - name: default
+    interfaces: [{interface: wan, upstream: yes}, lan1]
+"""
+
+
+@pytest.fixture
+def fleet(place, agent, monkeypatch):  # noqa: F811
+    monkeypatch.delenv("IGMPCONF_DEVICE")
+    (place / "inventory").mkdir()
+    (place / "inventory" / "hosts.yaml").write_text(
+        f"all: {{vars: {{ansible_connection: local, igmpconf_config: ../home.yaml}}, hosts: {{r1: {{igmpconf_socket: {agent.socket_path}}}}}}}\n"
+    )
+    return place
+
+
+def test_a_saved_plan_is_refused_when_the_inventory_says_something_else_of_its_devices(fleet, igmpconf):  # noqa: F811
+    assert igmpconf("plan", "-o", "plan.json").code == 0
+    hosts = fleet / "inventory" / "hosts.yaml"
+    before = hosts.read_text()
+    hosts.write_text(before.replace("ansible_connection: local", "ansible_connection: local, site: moved"))
+    said = igmpconf("apply", "plan.json", "--yes")
+    assert said.code == 4
+    assert "the inventory has changed since the plan was made" in said.err
+    hosts.write_text(before.replace("hosts: {", "hosts: {another: , "))  # of others it may say what it likes
+    assert igmpconf("apply", "plan.json", "--yes").code == 0
+
+
+def test_a_plan_that_touches_live_groups_more_than_it_may_is_saved_shown_and_refused(fleet, igmpconf):  # noqa: F811
+    assert igmpconf("apply", "--yes").code == 0
+    assert igmpconf("plan", "--max-impact", "none", "--detailed-exitcode").code == 0
+    (fleet / "home.yaml").write_text(LAN1)
+    said = igmpconf("plan", "--max-impact", "rejoin", "-o", "plan.json", "--measure", "0")
+    assert said.code == 1
+    assert "the plan interrupts 239.1.1.1 on lan0" in said.err
+    assert "! interrupts 239.1.1.1 on lan0" in said.out
+    assert json.loads((fleet / "plan.json").read_text())["inventory_digest"].startswith("sha256:")
+    assert igmpconf("plan", "--detailed-exitcode").code == 2
+
+
+def test_a_comment_has_the_size_that_was_asked_for(fleet, igmpconf):  # noqa: F811
+    entries = "".join(f"      - {{interface: lan{i}, robustness: 3}}\n" for i in range(30))
+    (fleet / "home.yaml").write_text(f"igmp-proxy:\n  - interfaces:\n      - {{interface: wan, upstream: yes}}\n{entries}")
+    assert len(igmpconf("plan", "--format", "markdown").out) > 1_000
+    said = igmpconf("plan", "--format", "markdown", "--max-size", "1000")
+    assert len(said.out) <= 1_000
+    assert "- r1: 1 change, impact **none**" in said.out
+    assert igmpconf("plan", "--max-size", "10").code == 64

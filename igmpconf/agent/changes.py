@@ -3,7 +3,8 @@
     + igmp-proxy[default]/interfaces[lan1]/interface lan1
     ~ igmp-proxy[default]/query-interval 2m5s -> 31.25s
 
-The controller's plan is richer (impact, grouping); this one needs nothing but the two models.
+The controller's plan is richer (impact, grouping); this one needs nothing but the two models.  Of the access rules it
+only tells that they changed: whoever may read the history may not, for that, read the rules.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.leaf import Node, entry_key, node, stored_nodes
+from igmpconf.model.leaf import Node, entry_key, node, nodes
 from igmpconf.model.path import Path, Step, path_text
 from igmpconf.schema.errors import node_step, quoted
 
@@ -30,20 +31,20 @@ def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
             lines.append(f"- {path_text(path)} {old[path]}")
         elif old[path] != new[path]:
             lines.append(f"~ {path_text(path)} {old[path]} -> {new[path]}")
+    if before.access != after.access:
+        lines.append("~ nacm")
     return "\n".join(lines)
 
 
 def _leaves(model: Any, place: Path = ()) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
-    for n in stored_nodes(type(model)):
+    for n in nodes(type(model)):
         value = getattr(model, n.attr)
         if value is None or value == ():
             continue
         if n.kind == "container":
             found += _leaves(value, (*place, Step(n.name)))
         elif n.kind == "list":
-            if n.keeps_order and len(value) > 1:
-                found.append(((*place, Step(f"{n.name}-order")), ", ".join(_text(entry_key(n, entry)[0]) for entry in value)))
             for entry in value:
                 key = tuple(_text(one) for one in entry_key(n, entry))
                 found += _leaves(entry, (*place, Step(n.name, key)))
@@ -70,12 +71,14 @@ MOST_EDITS = 200  # ours: a notification with ten thousand would be no summary
 
 def edits(before: DeviceConfig, after: DeviceConfig) -> list[Edit]:
     """The differences, whole entries and containers where they came or went; the top-level nodes when there are too many."""
-    found = list(itertools.islice(_edits(type(before), before, after, ""), MOST_EDITS + 1))
+    rules = [Edit("/nacm:nacm", "merge")] if before.access != after.access else []
+    found = rules + list(itertools.islice(_edits(type(before), before, after, ""), MOST_EDITS + 1))
     if len(found) <= MOST_EDITS:
         return found
-    return [Edit(node_step(n), "merge") for n in stored_nodes(DeviceConfig) if getattr(before, n.attr) != getattr(after, n.attr) and n.kind != "list"] + [
+    whole = [Edit(node_step(n), "merge") for n in nodes(DeviceConfig) if getattr(before, n.attr) != getattr(after, n.attr) and n.kind != "list"]
+    return [*rules, *whole] + [
         Edit(_entry_path(n, entry, ""), "merge")
-        for n in stored_nodes(DeviceConfig)
+        for n in nodes(DeviceConfig)
         if n.kind == "list"
         for entry in itertools.islice(_changed(getattr(before, n.attr), getattr(after, n.attr)), MOST_EDITS)
     ]
@@ -87,7 +90,7 @@ def _changed(before: tuple[Any, ...], after: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
-    for n in stored_nodes(cls):
+    for n in nodes(cls):
         old, new = getattr(before, n.attr), getattr(after, n.attr)
         if old == new:
             continue
@@ -100,7 +103,6 @@ def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
                     yield Edit(_entry_path(n, entry, path), "create")
                 elif former != entry:
                     yield from _edits(n.cls, former, entry, _entry_path(n, entry, path))
-            yield from (Edit(_entry_path(n, entry, path), "merge") for entry in moved(n, old, new))
             yield from (Edit(_entry_path(n, entry, path), "delete") for key, entry in old_by_key.items() if key not in new_by_key)
         elif n.kind == "leaf-list":
             assert n.type is not None
@@ -111,16 +113,6 @@ def _edits(cls: Any, before: Any, after: Any, path: str) -> Iterator[Edit]:
             yield from _edits(n.cls, old, new, here)
         else:
             yield Edit(here, "create" if old is None else "delete" if new is None else "replace")
-
-
-def moved(n: Node, before: tuple[Any, ...], after: tuple[Any, ...]) -> list[Any]:
-    """Entries that are in both, unchanged or not, and stand elsewhere among those that are in both."""
-    if not n.keeps_order:
-        return []
-    keys = {entry_key(n, entry) for entry in before} & {entry_key(n, entry) for entry in after}
-    old = [entry_key(n, entry) for entry in before if entry_key(n, entry) in keys]
-    new = [entry for entry in after if entry_key(n, entry) in keys]
-    return [entry for key, entry in zip(old, new, strict=True) if entry_key(n, entry) != key]
 
 
 def _entry_path(n: Node, entry: Any, path: str) -> str:

@@ -6,18 +6,15 @@ Reading and writing of data is `schema/`'s, transactions are `datastore.py`'s; t
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import get_args
 from xml.etree.ElementTree import Element
 
-from igmpconf.agent import announcements, library, monitoring
-from igmpconf.agent.access import User
+from igmpconf.agent import announcements, library, monitoring, nmda
+from igmpconf.agent.access import AccessControl, User
 from igmpconf.agent.complaints import data_error, semantic_errors
 from igmpconf.agent.datastore import OVERTAKEN
 from igmpconf.agent.events import (
@@ -30,36 +27,30 @@ from igmpconf.agent.events import (
     Target,
     UnlockAsked,
 )
-from igmpconf.agent.image import CommitRecord
 from igmpconf.agent.modules import OUR_NETCONF, OURS, modules
+from igmpconf.agent.nacm import Rights
 from igmpconf.agent.observation import Observation
 from igmpconf.agent.parameters import (
     DEFAULTS_MODES,
     WITH_DEFAULTS,
     confirm_timeout_s,
     datastore,
-    defaults_mode,
     inline,
-    may_select,
     needed,
     parameters,
     persist,
-    pruned,
     remark,
-    subtree,
     unknown_operation,
     word,
 )
 from igmpconf.agent.ports import EnginePort
+from igmpconf.agent.retrieval import Retrieval, Sources
 from igmpconf.agent.sessions import Sessions
 from igmpconf.agent.store import Store
 from igmpconf.agent.stream import EventStream
 from igmpconf.agent.subscription import CREATE, subscription
 from igmpconf.ids import SessionId
-from igmpconf.model.canon import digest
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.state import AgentState, CommitRow, DeviceState
-from igmpconf.netconf.filter import filtered
 from igmpconf.netconf.messages import (
     BASE,
     BASE_1_0,
@@ -67,7 +58,6 @@ from igmpconf.netconf.messages import (
     Rpc,
     RpcError,
     RpcRefused,
-    data,
     invalid_value,
     not_supported,
     ok,
@@ -75,8 +65,9 @@ from igmpconf.netconf.messages import (
 )
 from igmpconf.netconf.notification import CAPABILITIES as NOTIFICATION_CAPABILITIES
 from igmpconf.schema.edit import DefaultOperation, edited
+from igmpconf.schema.names import NMDA
 from igmpconf.schema.semantic import check
-from igmpconf.schema.xml import DataError, config_to_xml, state_to_xml, xml_to_config
+from igmpconf.schema.xml import DataError, config_to_xml, xml_to_config
 
 _DEFAULT_OPERATIONS: tuple[DefaultOperation, ...] = get_args(DefaultOperation)
 _ATTEMPTS = 5  # ours: of an edit or commit that others overtake
@@ -95,6 +86,7 @@ def capabilities() -> tuple[str, ...]:
         f"{_STANDARD}:validate:1.1",
         f"{_STANDARD}:rollback-on-error:1.0",
         f"{_STANDARD}:with-defaults:1.0?basic-mode=explicit&also-supported={','.join(DEFAULTS_MODES[1:])}",
+        nmda.WITH_OPERATIONAL_DEFAULTS,
         *NOTIFICATION_CAPABILITIES,
         *library.capabilities(),
         monitoring.CAPABILITY,
@@ -105,10 +97,11 @@ def capabilities() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One rpc on its way: who asks for what."""
+    """One rpc on its way: who asks for what, and may do what."""
 
     session: SessionId
     user: User
+    rights: Rights
     operation: Element
 
 
@@ -116,26 +109,25 @@ Handler = Callable[[_Call], Awaitable[list[Element]]]
 
 
 class Dispatcher:
-    """`answer` is the whole of it."""
+    """`answer` is the whole of it; `control` says who may do what."""
 
     def __init__(self, store: Store, engine: EnginePort, sessions: Sessions, observation: Observation, stream: EventStream) -> None:
         self._stream = stream
         self._store = store
-        self._engine = engine
         self._sessions = sessions
-        self._started_ms = store.now_ms()
         self._locked_at: dict[tuple[Target, SessionId], str] = {}
-        self._digest: tuple[DeviceConfig, str] | None = None
-        reads: dict[str, Handler] = {
-            f"{{{BASE}}}get": self._get,
-            f"{{{BASE}}}get-config": self._get_config,
+        self.control = AccessControl(lambda: store.machine.running.access)
+        read = Retrieval(Sources(store=store, engine=engine, stream=stream, control=self.control, netconf_state=self._netconf_state))
+        self._handlers: dict[str, Handler] = {
+            f"{{{BASE}}}get": lambda call: read.get(call.rights, call.operation),
+            f"{{{BASE}}}get-config": lambda call: read.get_config(call.rights, call.operation),
+            nmda.GET_DATA: lambda call: read.get_data(call.rights, call.operation),
             f"{{{BASE}}}validate": self._validate,
             f"{{{monitoring.NAMESPACE}}}get-schema": self._get_schema,
             f"{{{OURS}}}get-commit": self._get_commit,
             CREATE: self._create_subscription,
-        }
-        writes: dict[str, Handler] = {
             f"{{{BASE}}}edit-config": self._edit_config,
+            nmda.EDIT_DATA: self._edit_data,
             f"{{{BASE}}}copy-config": self._copy_config,
             f"{{{BASE}}}delete-config": self._delete_config,
             f"{{{BASE}}}lock": self._lock,
@@ -145,59 +137,28 @@ class Dispatcher:
             f"{{{BASE}}}cancel-commit": self._cancel_commit,
             f"{{{BASE}}}kill-session": self._kill_session,
         }
-        self._reads, self._writes = reads, writes
         self._looks = observation.looks
 
     async def answer(self, session: SessionId, user: User, rpc: Rpc) -> list[Element]:
         """The content of the reply.  Raises RpcRefused."""
-        call = _Call(session, user, rpc.operation)
-        tag = rpc.operation.tag
-        look = self._looks.get(tag)
+        operation = rpc.operation
+        look, handler = self._looks.get(operation.tag), self._handlers.get(operation.tag)
+        if look is None and handler is None:
+            raise unknown_operation(operation)
+        rights = self.control.rights(user)
+        refusal = rights.refusal_to_execute(operation)
+        if refusal is not None:
+            self.control.count("denied-operations")
+            raise RpcRefused(refusal)
         if look is not None:
-            return await look(rpc.operation)
-        handler = self._reads.get(tag)
-        if handler is None:
-            handler = self._writes.get(tag)
-            if handler is None:
-                raise unknown_operation(rpc.operation)
-            if not user.may_write:
-                raise RpcRefused(
-                    RpcError("protocol", "access-denied", message=f"{user.name} may only read; root and members of the group igmpconf may change things")
-                )
+            return await look(operation)
+        assert handler is not None
         try:
-            return await handler(call)
+            return await handler(_Call(session, user, rights, operation))
         except DataError as error:
             raise RpcRefused(data_error(error)) from None
 
     # reading
-
-    async def _get(self, call: _Call) -> list[Element]:
-        given = parameters(call.operation, f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
-        wanted = subtree(given.get(f"{{{BASE}}}filter"))
-        mode = defaults_mode(given)
-        running = self._store.machine.running
-        state = pruned(self._state(), wanted) if may_select(wanted, "state") else None
-        extra = [self._netconf_state()] if may_select(wanted, "netconf-state") else []
-        if may_select(wanted, "netconf"):
-            extra.append(self._stream.listed())
-        if may_select(wanted, "yang-library"):
-            extra.append(library.yang_library())
-        if may_select(wanted, "modules-state"):
-            extra.append(library.modules_state())
-
-        def content() -> list[Element]:
-            found = [*config_to_xml(running, mode), *([state_to_xml(state)] if state is not None else []), *extra]
-            return data(found if wanted is None else filtered(found, wanted))
-
-        # Ten thousand groups take a second to write: in a thread, so that the engine on this loop goes on.
-        return await asyncio.to_thread(content)
-
-    async def _get_config(self, call: _Call) -> list[Element]:
-        given = parameters(call.operation, f"{{{BASE}}}source", f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
-        source = datastore(needed(given, "source", call.operation))
-        wanted = subtree(given.get(f"{{{BASE}}}filter"))
-        found = config_to_xml(self._config_of(source), with_defaults=defaults_mode(given))
-        return data(found if wanted is None else filtered(found, wanted))
 
     async def _get_schema(self, call: _Call) -> list[Element]:
         here = monitoring.NAMESPACE
@@ -227,7 +188,7 @@ class Dispatcher:
         if found[0].config is None:
             raise RpcRefused(RpcError("application", "operation-failed", message=f"the configuration of commit {number} was damaged on the disk"))
         answer = Element(f"{{{OURS}}}config")
-        answer.extend(config_to_xml(found[0].config, with_defaults="explicit"))
+        answer.extend(call.rights.readable(config_to_xml(found[0].config, with_access=True)))
         return [answer]
 
     async def _create_subscription(self, call: _Call) -> list[Element]:
@@ -236,28 +197,6 @@ class Dispatcher:
         if asking is not None:  # else it ended while its last question was worked on
             asking.subscribe(wanted)
         return ok()
-
-    def _state(self) -> DeviceState:
-        machine = self._store.machine
-        now_ms = self._store.now_ms()
-        pending = machine.pending(now_ms)
-        snapshot = self._engine.snapshot()
-        agent = replace(
-            snapshot.agent or AgentState(),
-            pid=os.getpid(),
-            uptime_s=(now_ms - self._started_ms) // 1000,
-            version=_version(),
-            running_digest=self._running_digest(),
-            pending_persist_id=pending[0] if pending is not None else None,
-            pending_s=pending[1] if pending is not None else None,
-        )
-        return replace(snapshot, agent=agent, history=tuple(_row(record) for record in machine.history))
-
-    def _running_digest(self) -> str:
-        running = self._store.machine.running
-        if self._digest is None or self._digest[0] is not running:
-            self._digest = (running, digest(running))
-        return self._digest[1]
 
     def _netconf_state(self) -> Element:
         held = {
@@ -284,13 +223,30 @@ class Dispatcher:
             raise not_supported("configuration is not fetched from URLs; send it in <config>")
         config = needed(given, "config", call.operation)
         self._must_be_candidate(target)
+        await self._edit(call, config, default_operation, test=test, goes_on=on_error == "continue-on-error")
+        return ok()
+
+    async def _edit_data(self, call: _Call) -> list[Element]:
+        given = parameters(call.operation, *(f"{{{NMDA}}}{name}" for name in ("datastore", "default-operation", "config", "url")))
+        target = nmda.datastore_of(needed(given, "datastore", call.operation, NMDA))
+        default_operation = word(given, "default-operation", _DEFAULT_OPERATIONS, "merge", NMDA)
+        if f"{{{NMDA}}}url" in given:
+            raise not_supported("configuration is not fetched from URLs; send it in <config>")
+        config = needed(given, "config", call.operation, NMDA)
+        if target != "candidate":  # RFC 8526 4: of edit-data, not writable is an invalid value
+            raise invalid_value(f"{target} is not edited; edit the candidate and commit")
+        await self._edit(call, config, default_operation, test="set", goes_on=False)
+        return ok()
+
+    async def _edit(self, call: _Call, config: Element, default_operation: DefaultOperation, *, test: str, goes_on: bool) -> None:
+        """Make the candidate what the edit says, all or nothing unless it `goes_on`.  Raises RpcRefused, DataError."""
         self._must_be_writable(call)
         errors: tuple[RpcError, ...] = ()
 
         def question() -> Question | None:
             nonlocal errors
             base = self._store.machine.candidate
-            wanted, errors = _edited(base, config, default_operation, goes_on=on_error == "continue-on-error")
+            wanted, errors = self._edited(call, base, config, default_operation, goes_on=goes_on)
             if test != "set":
                 errors += semantic_errors(check(wanted))
                 if errors:
@@ -302,7 +258,34 @@ class Dispatcher:
         await self._ask_until_current(question)
         if errors:
             raise RpcRefused(*errors)
-        return ok()
+
+    def _edited(
+        self, call: _Call, base: DeviceConfig, config: Element, default_operation: DefaultOperation, *, goes_on: bool
+    ) -> tuple[DeviceConfig, tuple[RpcError, ...]]:
+        """`base` after the edit, and what was wrong; all or nothing, or (continue-on-error) each top-level node for itself."""
+        if not goes_on or len(config) < 2 or default_operation == "replace":
+            wanted = edited(base, config, default_operation)
+            self._must_be_permitted(call, base, wanted)
+            return wanted, ()
+        errors: list[RpcError] = []
+        for child in config:
+            part = Element(config.tag, dict(config.attrib))
+            part.append(child)
+            try:
+                wanted = edited(base, part, default_operation)
+                self._must_be_permitted(call, base, wanted)
+                base = wanted
+            except DataError as error:
+                errors.append(data_error(error))
+            except RpcRefused as refusal:
+                errors += refusal.errors
+        return base, tuple(errors)
+
+    def _must_be_permitted(self, call: _Call, before: DeviceConfig, after: DeviceConfig) -> None:
+        refusal = call.rights.refusal_to_change(before, after)
+        if refusal is not None:
+            self.control.count("denied-data-writes")
+            raise RpcRefused(refusal)
 
     async def _copy_config(self, call: _Call) -> list[Element]:
         given = parameters(call.operation, f"{{{BASE}}}target", f"{{{BASE}}}source", f"{{{WITH_DEFAULTS}}}with-defaults")
@@ -315,8 +298,10 @@ class Dispatcher:
         self._must_be_writable(call)
 
         def question() -> Question:
-            wanted = xml_to_config(list(config)) if config is not None else self._config_of(datastore(source))
-            return CandidateEdited(token=self._store.token(), session=call.session, base=self._store.machine.candidate, config=wanted)
+            base = self._store.machine.candidate
+            wanted = xml_to_config(list(config), with_access=True) if config is not None else _readable(self._config_of(datastore(source)), call.rights)
+            self._must_be_permitted(call, base, wanted)
+            return CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted)
 
         await self._ask_until_current(question)
         return ok()
@@ -328,7 +313,8 @@ class Dispatcher:
         given = parameters(call.operation, f"{{{BASE}}}source")
         source = needed(given, "source", call.operation)
         config = inline(source)
-        errors = semantic_errors(check(xml_to_config(list(config)) if config is not None else self._config_of(datastore(source))))
+        wanted = xml_to_config(list(config), with_access=True) if config is not None else self._config_of(datastore(source, with_nmda=True))
+        errors = semantic_errors(check(wanted))
         if errors:
             raise RpcRefused(*errors)
         return ok()
@@ -376,6 +362,7 @@ class Dispatcher:
                 errors = semantic_errors(check(candidate))
                 if errors:
                     raise RpcRefused(*errors)
+                self._must_be_permitted(call, self._store.machine.running, candidate)
             return CommitAsked(
                 token=self._store.token(),
                 session=call.session,
@@ -413,7 +400,7 @@ class Dispatcher:
 
     def _only_target(self, call: _Call) -> Target:
         given = parameters(call.operation, f"{{{BASE}}}target")
-        return datastore(needed(given, "target", call.operation))
+        return datastore(needed(given, "target", call.operation), with_nmda=True)
 
     async def _ask_until_current(self, question: Callable[[], Question | None]) -> None:
         """Ask what was made from the candidate; make it anew when the candidate changed before its turn came."""
@@ -436,36 +423,8 @@ def now_text() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _edited(base: DeviceConfig, config: Element, default_operation: DefaultOperation, *, goes_on: bool) -> tuple[DeviceConfig, tuple[RpcError, ...]]:
-    """`base` after the edit, and what was wrong; all or nothing, or (continue-on-error) each top-level node for itself."""
-    if not goes_on or len(config) < 2 or default_operation == "replace":
-        return edited(base, config, default_operation), ()
-    errors = []
-    for child in config:
-        part = Element(config.tag, dict(config.attrib))
-        part.append(child)
-        try:
-            base = edited(base, part, default_operation)
-        except DataError as error:
-            errors.append(data_error(error))
-    return base, tuple(errors)
-
-
-def _row(record: CommitRecord) -> CommitRow:
-    return CommitRow(
-        number=record.number,
-        time=record.time or "not recorded",  # only while the disk refuses to take it
-        user=record.user,
-        plan=record.plan,
-        comment=record.comment,
-        digest=record.digest,
-        event=record.event,
-        diff=record.diff[:1_000_000],  # the range of the leaf
-    )
-
-
-def _version() -> str:
-    try:
-        return version("igmpconf")
-    except PackageNotFoundError:  # inside the one-file program
-        return "unpackaged"
+def _readable(config: DeviceConfig, rights: Rights) -> DeviceConfig:
+    """What of a datastore a user copies: what is hidden from him is not there (RFC 8341 3.2.6)."""
+    if rights.may_read_all():
+        return config
+    return xml_to_config(rights.readable(config_to_xml(config, with_access=True)), with_access=True)

@@ -28,12 +28,13 @@ from igmpconf.netconf.messages import (
     unknown_element,
 )
 from igmpconf.netconf.notification import NOTIFICATION
+from igmpconf.schema.names import DATASTORES, NMDA
 from igmpconf.schema.xml import WithDefaults
 
 WITH_DEFAULTS = "urn:ietf:params:xml:ns:yang:ietf-netconf-with-defaults"
 DEFAULTS_MODES: tuple[WithDefaults, ...] = get_args(WithDefaults)
 MAX_CONFIRM_TIMEOUT_S = 2**32 - 1
-_KNOWN_NAMESPACES = {"", BASE, OURS, OUR_NETCONF, monitoring.NAMESPACE, WITH_DEFAULTS, NOTIFICATION}
+_KNOWN_NAMESPACES = {"", BASE, OURS, OUR_NETCONF, monitoring.NAMESPACE, WITH_DEFAULTS, NOTIFICATION, NMDA}
 W = TypeVar("W", bound=str)
 
 _REMARK = re.compile(r"[^\x00-\x1f]{0,255}")
@@ -61,8 +62,8 @@ def needed(given: dict[str, Element], name: str, operation: Element, space: str 
     return found
 
 
-def word(given: dict[str, Element], name: str, words: tuple[W, ...], default: W) -> W:
-    found = given.get(f"{{{BASE}}}{name}")
+def word(given: dict[str, Element], name: str, words: tuple[W, ...], default: W, space: str = BASE) -> W:
+    found = given.get(f"{{{space}}}{name}")
     if found is None:
         return default
     for one in words:
@@ -71,8 +72,8 @@ def word(given: dict[str, Element], name: str, words: tuple[W, ...], default: W)
     raise invalid_value(f"{name} is one of {', '.join(words)}, not {text_of(found)!r}")
 
 
-def datastore(parameter: Element) -> Target:
-    """The datastore that `<source>` or `<target>` names."""
+def datastore(parameter: Element, *, with_nmda: bool = False) -> Target:
+    """The datastore that `<source>` or `<target>` names; `with_nmda`: or its `<datastore>` of ietf-netconf-nmda (RFC 8526 3.2)."""
     children = list(parameter)
     if not children:
         raise missing_element("candidate", local_name(parameter))
@@ -83,7 +84,19 @@ def datastore(parameter: Element) -> Target:
             found: Target = target
             return found
     name = local_name(children[0])
+    if with_nmda and children[0].tag == f"{{{NMDA}}}datastore":
+        targets: tuple[Target, ...] = get_args(Target)
+        for target in targets:
+            if identity(children[0], DATASTORES) == target:
+                return target
+        raise invalid_value(f"{text_of(children[0])!r} is neither ds:running nor ds:candidate")
     raise bad_element(name, f"no datastore {name}; there are running and candidate")
+
+
+def identity(parameter: Element, space: str) -> str | None:
+    """The local name of an identity of the module with this namespace, by the prefix declared for it; None for another's."""
+    prefix, _, name = text_of(parameter).rpartition(":")
+    return name if parameter.get(f"xmlns:{prefix}") == space else None
 
 
 def inline(source: Element) -> Element | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import assert_never
 from xml.etree.ElementTree import Element
 
-from igmpconf.agent.access import User, user_of_socket, writers_gid
+from igmpconf.agent.access import User, operators_gid, user_of_socket
 from igmpconf.agent.announcements import session_ended, session_started
 from igmpconf.agent.dispatch import Dispatcher, capabilities, now_text
 from igmpconf.agent.sessions import Live, Sessions
@@ -74,7 +74,7 @@ def listening_socket(path: Path) -> socket.socket:
             new = path.with_name(path.name + "~")
             new.unlink(missing_ok=True)
             listening.bind(str(new))
-            gid = writers_gid()
+            gid = operators_gid()
             if gid is not None and os.geteuid() == 0:
                 os.chown(new, -1, gid)
             new.chmod(SOCKET_MODE)
@@ -123,7 +123,7 @@ class Server:
     def serve(self, connection: socket.socket, user: User) -> None:
         """Run one session on a connected stream socket for `user`; takes the socket over."""
         connection.setblocking(False)
-        if self.sessions.is_full:
+        if self.sessions.is_full_for(user):
             _log.warning("session-refused user=%s reason=the limit of sessions is reached", user.name)
             connection.close()
             return
@@ -323,10 +323,14 @@ class _Connection:
             if missed:
                 position += missed
                 await self._notify(notification(self._stream.now(), notice_to_xml(NotificationsLost(count=missed))))
+            rights = self._dispatcher.control.rights(self._user)
             for one in events:
                 position = one.number
                 if (wanted.stop is None or one.time <= wanted.stop) and is_wanted(one.event, wanted.filter):
-                    await self._notify(one.message)
+                    if rights.may_hear(one.event):
+                        await self._notify(one.message)
+                    else:
+                        self._dispatcher.control.count("denied-notifications")
                 if position == replayed:
                     break
             if events or replayed is not None:

@@ -7,9 +7,11 @@ and only then is a door opened.  Stopping undoes nothing: that is the next start
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from igmpconf.agent.access import User
 from igmpconf.agent.announcements import settled
 from igmpconf.agent.dispatch import Dispatcher
 from igmpconf.agent.events import Settled
@@ -48,6 +50,10 @@ class NetconfService:
     @property
     def ssh_address(self) -> tuple[str, int] | None:
         return self._ssh.address if self._ssh is not None else None
+
+    def serve(self, connection: socket.socket, user: User) -> None:
+        """Run a session of `user` on a connected stream socket; takes the socket over.  On the event loop."""
+        self._server.serve(connection, user)
 
     async def close(self) -> None:
         """Close the doors, end the sessions, finish the transaction that runs, give the state directory back."""

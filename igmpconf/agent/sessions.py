@@ -12,6 +12,7 @@ from igmpconf.netconf.notification import Subscription
 from igmpconf.netconf.session import Session
 
 MAX_SESSIONS = 64  # ours: a controller uses two at a time, people a few
+KEPT_FREE = 16  # ours, of these: for who may change things, whatever those do who may only read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +37,9 @@ class Sessions:
     def __iter__(self) -> Iterator[Live]:
         return iter(tuple(self._live.values()))
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._live) >= self._max_sessions
+    def is_full_for(self, user: User) -> bool:
+        """No session is left for this user."""
+        return len(self._live) >= self._max_sessions - (0 if user.is_operator else KEPT_FREE)
 
     def new_id(self) -> SessionId:
         """An id that no live session has (RFC 6241 8.1)."""

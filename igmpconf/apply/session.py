@@ -25,7 +25,7 @@ from igmpconf.netconf.client import NetconfClient, Timing
 from igmpconf.netconf.target import Target
 from igmpconf.plan.plan import DevicePlan
 from igmpconf.schema.errors import DataError
-from igmpconf.schema.xml import STATE, config_to_xml, xml_to_config, xml_to_state
+from igmpconf.schema.xml import STATE, replacement_to_xml, xml_to_config, xml_to_state
 
 _POLL_S = (0.02, 0.05, 0.1, 0.2)  # between two looks at the state; the last one repeats
 
@@ -137,7 +137,8 @@ class DeviceSession:
             case steps.ReadBefore():
                 return Before(digest=digest(running_config(client)), state=device_state(client))
             case steps.Edit():
-                client.edit(config_to_xml(self.plan.target))
+                # Not the whole datastore: the access rules of the device are not ours to remove.
+                client.edit(replacement_to_xml(running_config(client), self.plan.target), default_operation="merge")
             case steps.Validate():
                 client.validate()
             case steps.CommitProvisionally(persist_id=persist_id, timeout_s=timeout_s):

@@ -7,17 +7,22 @@ shares elements with the data and must not be changed.  Knows nothing of schemas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from igmpconf.netconf.messages import local_name, namespace, text_of
 
+Selected = Callable[[Element], None]
 
-def filtered(data: Iterable[Element], subtree: Element) -> list[Element]:
-    """The part of `data` that the children of `subtree`, a `<filter>`, select; an empty filter selects nothing (6.4.2)."""
+
+def filtered(data: Iterable[Element], subtree: Element, selected: Selected | None = None) -> list[Element]:
+    """The part of `data` that the children of `subtree`, a `<filter>`, select; an empty filter selects nothing (6.4.2).
+
+    `selected` is told of each element that is selected with all that it holds, as opposed to what leads there.
+    """
     wanted = _compiled(list(subtree))
-    found = [_selected(one, wanted.candidates(one)) for one in data]
+    found = [_selected(one, wanted.candidates(one), selected) for one in data]
     return [one for one in found if one is not None]
 
 
@@ -86,10 +91,12 @@ def _is_content(child: Element, wanted_namespace: str, name: str, text: str) -> 
     return local_name(child) == name and wanted_namespace in {"", namespace(child)} and text_of(child) == text
 
 
-def _selected(element: Element, candidates: list[_Test]) -> Element | None:
+def _selected(element: Element, candidates: list[_Test], told: Selected | None) -> Element | None:
     """`element` itself when all of it is selected, a copy with the selected children, or None."""
     tests = [test for test in candidates if test.matches(element)]
     if any(test.selects_all for test in tests):
+        if told is not None:
+            told(element)
         return element
     if not tests:
         return None
@@ -99,7 +106,7 @@ def _selected(element: Element, candidates: list[_Test]) -> Element | None:
             kept.append(child)
             continue
         below = [candidate for test in tests for candidate in test.inner.candidates(child)]
-        selected = _selected(child, below)
+        selected = _selected(child, below, told)
         if selected is not None:
             kept.append(selected)
     if not kept:

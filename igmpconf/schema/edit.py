@@ -19,11 +19,10 @@ from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import Node, entry_key, node, stored_nodes
 from igmpconf.schema.errors import DataError, node_step
 from igmpconf.schema.names import NETCONF_BASE, YANG_ATTRIBUTES
-from igmpconf.schema.xml import DEFAULT_ATTRIBUTE, key_values, leaf_value, local_name, missing, no_text, node_of
+from igmpconf.schema.xml import DEFAULT_ATTRIBUTE, OPERATION_ATTRIBUTE, key_values, leaf_value, local_name, missing, no_text, node_of
 
 DefaultOperation = Literal["merge", "replace", "none"]
 
-_OPERATION = f"{{{NETCONF_BASE}}}operation"
 _INSERT = f"{{{YANG_ATTRIBUTES}}}insert"
 _KEY = f"{{{YANG_ATTRIBUTES}}}key"
 _PLACES = ("first", "last", "before", "after")
@@ -45,7 +44,7 @@ def edited(config: DeviceConfig, edit: Element, default_operation: DefaultOperat
 
 def _operation(element: Element, inherited: str, path: str, *, is_ordered: bool = False) -> str:
     for name in element.attrib:
-        if name in {_OPERATION, DEFAULT_ATTRIBUTE} or (is_ordered and name in {_INSERT, _KEY}):
+        if name in {OPERATION_ATTRIBUTE, DEFAULT_ATTRIBUTE} or (is_ordered and name in {_INSERT, _KEY}):
             continue
         said, hint = name.rpartition("}")[2], ""
         if name == "operation":
@@ -61,7 +60,7 @@ def _operation(element: Element, inherited: str, path: str, *, is_ordered: bool 
             path=path,
             info={"bad-attribute": said, "bad-element": local_name(element)},
         )
-    operation = element.get(_OPERATION)
+    operation = element.get(OPERATION_ATTRIBUTE)
     if operation is None:
         return inherited
     if operation not in _WORDS:

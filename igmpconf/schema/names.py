@@ -15,6 +15,9 @@ ACCESS_MODULE = "ietf-netconf-acm"  # RFC 8341
 ACCESS_NAMESPACE = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm"
 
 _IETF = "urn:ietf:params:xml:ns:yang:"
+NMDA = f"{_IETF}ietf-netconf-nmda"  # RFC 8526
+DATASTORES = f"{_IETF}ietf-datastores"  # RFC 8342
+ORIGIN = f"{_IETF}ietf-origin"
 
 # Every module that has data, operations or notifications here: namespace and the prefix that its text declares.
 MODULES: dict[str, tuple[str, str]] = {
@@ -23,7 +26,7 @@ MODULES: dict[str, tuple[str, str]] = {
     "ietf-netconf": (NETCONF_BASE, "nc"),
     ACCESS_MODULE: (ACCESS_NAMESPACE, "nacm"),
     "ietf-netconf-monitoring": (f"{_IETF}ietf-netconf-monitoring", "ncm"),
-    "ietf-netconf-nmda": (f"{_IETF}ietf-netconf-nmda", "ncds"),
+    "ietf-netconf-nmda": (NMDA, "ncds"),
     "ietf-netconf-notifications": (f"{_IETF}ietf-netconf-notifications", "ncn"),
     "ietf-yang-library": (f"{_IETF}ietf-yang-library", "yanglib"),
     # RFC 5277 has schemas and no modules; these are the names that servers give to its two namespaces.

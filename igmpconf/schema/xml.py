@@ -31,6 +31,7 @@ __all__ = [
     "answer_to_xml",
     "config_to_xml",
     "notice_to_xml",
+    "replacement_to_xml",
     "state_to_xml",
     "xml_to_answer",
     "xml_to_config",
@@ -43,6 +44,7 @@ WithDefaults = Literal["explicit", "trim", "report-all", "report-all-tagged"]
 STATE = f"{{{NAMESPACE}}}state"
 ACCESS = f"{{{names.ACCESS_NAMESPACE}}}nacm"
 ACCESS_COUNTERS = ("denied-operations", "denied-data-writes", "denied-notifications")  # state inside the configuration's container
+OPERATION_ATTRIBUTE = f"{{{names.NETCONF_BASE}}}operation"
 DEFAULT_ATTRIBUTE = f"{{{DEFAULTS_ATTRIBUTES}}}default"
 
 
@@ -64,6 +66,30 @@ def config_to_xml(config: DeviceConfig, with_defaults: WithDefaults = "explicit"
     top = Element("config")
     _write_children(top, DeviceConfig, config, with_defaults)
     return [one for one in top if with_access or one.tag != ACCESS]
+
+
+def replacement_to_xml(before: DeviceConfig, after: DeviceConfig) -> list[Element]:
+    """An edit (RFC 6241 7.2) that makes `after` of `before` and touches nothing of other modules, such as the access rules.
+
+    Replacing the whole datastore would remove those, or be refused to a user who may not.
+    """
+    wanted = config_to_xml(after)
+    for one in wanted:
+        one.set(OPERATION_ATTRIBUTE, "replace")
+    kept = {_identity(one) for one in wanted}
+    for one in config_to_xml(before):
+        if _identity(one) not in kept:
+            key = by_tag(DeviceConfig)[one.tag].key
+            gone = Element(one.tag, {OPERATION_ATTRIBUTE: "remove"})
+            gone.extend(child for child in one if local_name(child) in key)
+            wanted.append(gone)
+    return wanted
+
+
+def _identity(element: Element) -> tuple[str | None, ...]:
+    """Which top-level node it is: its tag, and the texts of its keys."""
+    key = by_tag(DeviceConfig)[element.tag].key
+    return (element.tag, *(child.text for child in element if local_name(child) in key))
 
 
 def state_to_xml(state: DeviceState) -> Element:
@@ -199,7 +225,7 @@ def namespace_of(element: Element) -> str:
 
 def node_of(cls: Any, element: Element, path: str) -> Node:
     """The node that `element` names below `cls` at `path`.  Raises DataError unknown-namespace or unknown-element."""
-    known_here = _by_tag(cls).get(element.tag)
+    known_here = by_tag(cls).get(element.tag)
     if known_here is not None:
         return known_here
     name = local_name(element)
@@ -220,7 +246,8 @@ def node_of(cls: Any, element: Element, path: str) -> Node:
 
 
 @functools.cache
-def _by_tag(cls: Any) -> dict[str, Node]:
+def by_tag(cls: Any) -> dict[str, Node]:
+    """The nodes of a model class by the tags of their elements."""
     return {tag_of(n): n for n in stored_nodes(cls)}
 
 
@@ -300,7 +327,7 @@ def _read(cls: Any, elements: Iterable[Element], path: str, key: tuple[str, ...]
     values: dict[str, Any] = {}
     many: dict[str, list[Any]] = {}
     for element in elements:
-        if is_state and element.tag not in _by_tag(cls):
+        if is_state and element.tag not in by_tag(cls):
             continue
         n = node_of(cls, element, path)
         if n.attr in values:

@@ -196,7 +196,7 @@ def test_the_user_is_the_peer_of_the_socket(service):
     ours, theirs = socket.socketpair()
     with ours, theirs:
         user = user_of_socket(ours)
-    assert user.may_write
+    assert user.is_recovery
     assert user.source == f"process {os.getpid()}"
 
 

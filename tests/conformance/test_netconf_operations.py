@@ -165,6 +165,7 @@ def test_nc_051_052_get_and_get_config(committed):
     assert tags == {
         f"{IC}igmp-proxy",
         f"{IC}state",
+        "{urn:ietf:params:xml:ns:yang:ietf-netconf-acm}nacm",
         f"{{{MONITORING}}}netconf-state",
         "{urn:ietf:params:xml:ns:netmod:notification}netconf",
         f"{{{LIBRARY}}}yang-library",

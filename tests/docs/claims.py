@@ -13,7 +13,8 @@ from tests.kit.conformance import Aspect
 
 ROOT = Path(__file__).resolve().parents[2]
 ASPECTS: tuple[str, ...] = get_args(Aspect)
-_ID = re.compile(r"\b(?:[A-Z]{2,3}-[0-9]{2}|R[0-9]{3})\b")
+_ID = re.compile(r"\b(?:[A-Z]{2,3}-[0-9]{2,3}|R[0-9]{3})\b")
+_NAME = re.compile(r"test_nc((?:_[0-9]{3})+)_")  # the ids of NETCONF stand in the names of its tests, too
 # What a test shows that does not say it: the side of a requirement that its room is about.
 _OF_ROOM = {"model": "desired", "schema": "desired", "migrate": "desired", "inventory": "desired", "plan": "plan", "apply": "apply", "agent": "apply"}
 
@@ -38,7 +39,9 @@ def claims(known: Container[str]) -> dict[str, list[Claim]]:
                 continue
             calls = [decorator for decorator in function.decorator_list if isinstance(decorator, ast.Call)]
             aspects = tuple(dict.fromkeys(one for call in calls if _is_covers(call) for one in _aspects_in(call))) or (room,)
-            claimed = [one for call in calls for one in _claimed_by(call, tables) if one in known]
+            named = _NAME.match(function.name)
+            claimed = [f"NC-{number}" for number in named[1].split("_")[1:]] if named else []
+            claimed = [one for one in claimed + [one for call in calls for one in _claimed_by(call, tables)] if one in known]
             for one in dict.fromkeys(claimed):
                 found.setdefault(one, []).append(Claim(f"{path.relative_to(ROOT)}::{function.name}", aspects))
     return found

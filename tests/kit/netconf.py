@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 from xml.etree.ElementTree import Element
 
+from igmpconf.agent.access import User
 from igmpconf.agent.service import NetconfService, SshOptions, start_netconf
 from igmpconf.agent.stream import EventStream
 from igmpconf.engine.effects import Note
@@ -126,6 +127,18 @@ class RunningService:
     def client(self, hello: str = HELLO_1_1) -> Iterator[Client]:
         client = Client.connected(self.socket_path, hello)
         with client:
+            yield client
+
+    @contextlib.contextmanager
+    def client_of(self, name: str, *groups: str, hello: str = HELLO_1_1) -> Iterator[Client]:
+        """A session of somebody else, as the transport would hand it in; `groups` are his on the device."""
+        ours, theirs = socket.socketpair()
+        user = User(name=name, groups=frozenset(groups or (name,)), is_recovery=False, transport="unix")
+        assert self.service is not None
+        self._loop.call_soon_threadsafe(self.service.serve, theirs, user)
+        with Client(ours) as client:
+            client.greeting = client.receive() or b""
+            client.say_hello(hello)
             yield client
 
 

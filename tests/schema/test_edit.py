@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from xml.etree.ElementTree import Element
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from igmpconf.model.access import Access, RuleList
 from igmpconf.model.canon import from_plain, to_plain
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import nodes
 from igmpconf.schema.edit import edited
-from igmpconf.schema.xml import DataError, config_to_xml
+from igmpconf.schema.xml import DataError, config_to_xml, replacement_to_xml
 from igmpconf.xmltext import parse
 from tests.kit.desired import configs
 
@@ -40,6 +42,14 @@ def change(plain, text, default_operation="merge"):
 @given(configs(), configs())
 def test_replacing_the_whole_gives_the_other(a, b):
     assert edited(a, edit_of(b), "replace") == b
+
+
+@given(configs(), configs())
+def test_a_replacement_gives_the_other_and_leaves_the_access_rules_alone(a, b):
+    access = Access(rule_list=(RuleList(name="one", group=("*",)),))
+    edit = Element("config")
+    edit.extend(replacement_to_xml(a, b))
+    assert edited(dataclasses.replace(a, access=access), edit) == dataclasses.replace(b, access=access)
 
 
 @given(configs())

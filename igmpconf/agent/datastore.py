@@ -388,8 +388,9 @@ class Datastore:
                 doing.step = "undo-journal"
                 return [WriteJournal(self._image())]
             case "undo-engine", EngineRefused(message, hint):
-                # Neither the new nor the old configuration is to be had completely; a restart starts from the old one.
+                # The old configuration is what is wanted, by a restart as well; it is tried again until it is to be had.
                 doing.error = RpcError("application", "rollback-failed", message=f"{doing.error.message if doing.error else ''}; and {message}")
+                self._due, self._retry_at_ms = "start", now_ms + RETRY_MS
                 return [Note("error", "undo-failed", (("message", message),)), *self._finish_failed()]
             case "undo-journal", JournalWritten(time):
                 self._history = tuple(dataclasses.replace(row, time=row.time or time) for row in self._history)

@@ -58,7 +58,7 @@ def write_durably(path: Path, data: bytes, *, keep_as: Path | None = None, files
     new = path.with_name(path.name + ".new")
     is_kept = False
     try:
-        _write_whole(new, data, files)
+        _write_whole(new, data, files, is_durable=True)
         if keep_as is not None and path.exists():
             # Between the two renames only the old file exists, under its second name: a reader takes that one.
             files.rename(path, keep_as)
@@ -74,12 +74,24 @@ def write_durably(path: Path, data: bytes, *, keep_as: Path | None = None, files
         raise
 
 
-def _write_whole(path: Path, data: bytes, files: Files) -> None:
+def write_spare(path: Path, data: bytes, *, files: Files = DISK) -> None:
+    """Replace `path` by a second copy of what is on the disk already: atomically, and durably at the disk's leisure.  Raises OSError."""
+    new = path.with_name(path.name + ".new")
+    try:
+        _write_whole(new, data, files, is_durable=False)
+        files.rename(new, path)
+    except OSError:
+        files.unlink(new)
+        raise
+
+
+def _write_whole(path: Path, data: bytes, files: Files, *, is_durable: bool) -> None:
     descriptor = files.create(path)
     try:
         view = memoryview(data)
         while view:
             view = view[files.write(descriptor, view) :]
-        files.flush(descriptor)
+        if is_durable:
+            files.flush(descriptor)
     finally:
         files.close(descriptor)

@@ -2,7 +2,7 @@
 
     state-dir/lock                   held (flock) by the one agent that uses the directory
     state-dir/journal.json           running configuration, pending change, the rows of the history
-    state-dir/journal.json.previous  the one before it, for the day when the first is damaged
+    state-dir/journal.json.previous  for the day when the first is damaged: the same again, or, while a change waits, what was before it
     state-dir/commits/000042.json    the configuration after commit 42, and what that commit changed
 
 A file is written beside its place, flushed to the disk, and renamed; then the directory is flushed.  So at any instant a
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from igmpconf.agent.document import ROW_FIELDS, VERSION, Content, DamagedError, Kind, StateDirectoryError, checked, document
-from igmpconf.agent.files import DISK, Files, write_durably
+from igmpconf.agent.files import DISK, Files, write_durably, write_spare
 from igmpconf.agent.image import HISTORY_LENGTH, CommitRecord, Image, PendingCommit
 from igmpconf.agent.stored import restored, stored
 from igmpconf.ids import PersistId
@@ -85,7 +85,11 @@ class Journal:
             "pending": {"rollback": stored(image.pending.rollback), "persist_id": image.pending.persist_id} if image.pending is not None else None,
             "history": [{field: getattr(row, field) for field in ROW_FIELDS} | {"time": row.time or time} for row in image.history],
         }
-        write_durably(self._journal, document(content), keep_as=self._previous, files=self._files)
+        data = document(content)
+        write_durably(self._journal, data, keep_as=self._previous, files=self._files)
+        if image.pending is None:  # else the one before it is what a restart goes back to
+            with contextlib.suppress(OSError):
+                write_spare(self._previous, data, files=self._files)
         self._forget({row.number for row in image.history})
         return time
 

@@ -35,7 +35,6 @@ from igmpconf.engine.events import (
     TimePassed,
 )
 from igmpconf.engine.family import IGMP, MLD
-from igmpconf.errors import KernelError
 from igmpconf.ids import IfIndex, TableId
 from igmpconf.linux.flows import Flows
 from igmpconf.linux.kernel import Interface, Kernel, LinkNews, MulticastTable, RouteEntry
@@ -123,6 +122,11 @@ class _Instance:
         """A further configuration.  Raises KernelError for what the kernel refused and will refuse again."""
         self.config = config
         self._feed((ConfigReplaced(config),))
+
+    def return_to(self, config: ProxyConfig | None) -> None:
+        """The configuration of a moment ago: what the kernel refuses of it now is tried again until it is so."""
+        self.config = config
+        self.driver.feed((ConfigReplaced(config),))
 
     def _feed(self, events: Iterable[Event]) -> None:
         self._is_trying, self._refusal = True, None
@@ -239,7 +243,7 @@ class Runner:
             for key, former in before.items():
                 if key in wanted and former != wanted[key]:
                     self._instances[key].configure(wanted[key])
-        except KernelError:
+        except Exception:  # a defect below us, too, must leave everything as it was
             self._undo(before, opened)
             if self._surroundings is not None:
                 self._surroundings.revert()
@@ -265,10 +269,7 @@ class Runner:
         for key, proxy in before.items():
             instance = self._instances[key]
             if instance.config != proxy:
-                try:
-                    instance.configure(proxy)
-                except KernelError as error:  # it was in force a moment ago; the engine goes on trying
-                    self._log(Note("error", "kernel/undo-refused", {"instance": key[0], "error": error.message}))
+                instance.return_to(proxy)
 
     def _open(self, key: _Key) -> _Instance:
         family = _FAMILIES[key[1]]
@@ -298,7 +299,7 @@ class Runner:
     def _settle(self, opened: Sequence[_Instance]) -> None:
         """After the configuration is in force: start listening, and let go of what was held and nobody wants."""
         for instance in opened:
-            instance.performer.forget_unclaimed()
+            instance.driver.feed(instance.performer.forget_unclaimed())
             self._loop.add_reader(instance.table.fileno(), self._readable, instance)
         for key, (table, sock) in self._held.items():
             sock.close()

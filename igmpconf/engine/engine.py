@@ -350,8 +350,8 @@ class Engine:
         if not isinstance(subject, int):
             return self.routes.truth(subject)
         port = self._ports.get(subject)
-        if port is None:
-            return None  # the vif went away with the link or the configuration; clearing it is not worth a fight
+        if port is None:  # with a link that went its vif went as well
+            return ClearVif(subject) if subject in self.links else None
         return SetVif(port.interface.ifindex, is_upstream=port is self.upstream)
 
     def _count(self, ifindex: IfIndex, name: str) -> None:

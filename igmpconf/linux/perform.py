@@ -96,12 +96,12 @@ class Performer:
     def _unmake(self, key: _Key) -> None:
         if key not in self._made:
             return
-        self._made.discard(key)
         try:
             self._table.clear_route(*key)
         except OSError as error:
             if error.errno not in _GONE:
-                raise
+                raise  # it is still there, and will be asked for again
+        self._made.discard(key)
 
     def _remake(self, concerned: Callable[[SetRoute], bool]) -> None:
         """State anew the wanted entries that are concerned; those whose parent has no vif are taken out."""
@@ -148,6 +148,7 @@ class Performer:
             self._table.del_vif(vif)
         except OSError as error:
             if error.errno not in _GONE:
+                self._vifs[ifindex] = vif  # it is still there, and will be asked for again
                 raise
 
     def forget_unclaimed(self) -> list[EffectFailed]:

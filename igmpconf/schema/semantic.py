@@ -15,7 +15,7 @@ from igmpconf.model.config import MAX_INTERFACES, DeviceConfig, InterfaceConfig,
 from igmpconf.model.effective import effective, interface_for, is_pattern, overlap, upstream_of
 from igmpconf.model.leaf import duration_text
 from igmpconf.model.path import Path, Step
-from igmpconf.schema import firewall_rules, group_rules
+from igmpconf.schema import bridge_rules, firewall_rules, group_rules
 from igmpconf.schema.diagnostic import Diagnostic
 from igmpconf.schema.finding import error, families_of, instance_path, interface_path, warning
 
@@ -221,39 +221,6 @@ def _known(proxy: ProxyConfig, name: str, path: Path) -> Iterator[Diagnostic]:
         yield warning("mfc/disabled-interface", path, f"{name} is disabled, nothing passes through it", "enable it, or remove it here")
 
 
-def bridges(config: DeviceConfig) -> Iterator[Diagnostic]:
-    """`bridge` belongs to mode bridged, and the bridge is not one of its own ports."""
-    owners: dict[tuple[str, str], str] = {}
-    for proxy in config.proxies:
-        here = instance_path(proxy.name)
-        bridged = proxy.mode == "bridged"
-        if bridged and proxy.bridge is None:
-            yield error("bridge/missing", (*here, Step("mode")), f"instance {proxy.name} is bridged but names no bridge", "add bridge: with its name")
-        if proxy.bridge is not None and not bridged:
-            yield error(
-                "bridge/not-bridged",
-                (*here, Step("bridge")),
-                f"instance {proxy.name} names bridge {proxy.bridge} but is routed",
-                "add mode: bridged, or remove bridge; a bridge that is a routed interface stands under interfaces",
-            )
-        if not bridged or proxy.bridge is None:
-            continue
-        for entry in proxy.interfaces:
-            if entry.interface == proxy.bridge:
-                yield error(
-                    "bridge/is-its-own-port",
-                    interface_path(proxy.name, entry.interface),
-                    f"{entry.interface} is the bridge itself; the interfaces of a bridged instance are its ports",
-                    "name the ports",
-                )
-        for family in families_of(proxy) if proxy.enabled is not False else ():
-            other = owners.setdefault((proxy.bridge, family), proxy.name)
-            if other != proxy.name:
-                yield error(
-                    "bridge/in-two-instances", (*here, Step("bridge")), f"instances {other} and {proxy.name} both work on bridge {proxy.bridge}", "merge them"
-                )
-
-
 def vlans(config: DeviceConfig) -> Iterator[Diagnostic]:
     """A VLAN id exists once per parent, and no VLAN stands on itself."""
     parents = {vlan.name: vlan.interface for vlan in config.vlans}
@@ -290,7 +257,7 @@ RULES: tuple[Rule, ...] = (
     not_too_many,
     static_routes,
     *group_rules.RULES,
-    bridges,
+    *bridge_rules.RULES,
     vlans,
     *firewall_rules.RULES,
 )

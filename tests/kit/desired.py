@@ -193,12 +193,12 @@ def sound_proxies(draw, name, names):
         InterfaceConfig(
             interface=one,
             upstream=True if i == 0 else draw(st.sampled_from([None, False])),
-            threshold=draw(maybe(st.integers(0, 255))),
+            threshold=draw(maybe(st.integers(0, 1 if bridged else 255))),
             robustness=draw(maybe(st.integers(1, 255))),
             version=draw(maybe(st.integers(1, 3))),
             quick_leave=draw(maybe(word_of(InterfaceConfig, "quick_leave"))),
             static_groups=draw(some(groups).map(lambda found: tuple(StaticGroup(group=group, source="*") for group in found))) if i else (),
-            alternative_subnets=draw(some(PREFIXES)),
+            alternative_subnets=() if bridged else draw(some(PREFIXES)),
             groups=draw(numbered(group_rules(), 2)),
         )
         for i, one in enumerate(names)

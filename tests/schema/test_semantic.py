@@ -22,6 +22,11 @@ def lan(**leaves):
     return one(interfaces=[WAN, {"interface": "lan0"} | {name.replace("_", "-"): value for name, value in leaves.items()}])
 
 
+def port(**leaves):
+    entry = {"interface": "lan0"} | {name.replace("_", "-"): value for name, value in leaves.items()}
+    return one(mode="bridged", bridge="br0", interfaces=[WAN, entry])
+
+
 def mfc(**leaves):
     return one(mfc={"group": "239.1.1.1", "downstream-interface": "lan0"} | {name.replace("_", "-"): value for name, value in leaves.items()})
 
@@ -157,6 +162,47 @@ CASES = [
             {"mode": "bridged", "bridge": "br0", "interfaces": [{"interface": "wan2", "upstream": True}]},
         ),
         ["error bridge/in-two-instances igmp-proxy[b]/bridge"],
+    ),
+    (
+        "bridge twice, by family",
+        two(
+            {"mode": "bridged", "bridge": "br0", "interfaces": [WAN]},
+            {"mode": "bridged", "bridge": "br0", "family": "ipv6", "interfaces": [{"interface": "wan2", "upstream": True}]},
+        ),
+        ["error bridge/in-two-instances igmp-proxy[b]/bridge"],
+    ),
+    (
+        "bridge below a routed instance",
+        two({"mode": "bridged", "bridge": "br0", "interfaces": [WAN, "lan0"]}, {"interfaces": [{"interface": "wan2", "upstream": True}, "br*"]}),
+        ["error bridge/also-routed igmp-proxy[b]/interfaces[br*]"],
+    ),
+    (
+        "bridge below a routed instance of another family",
+        two({"mode": "bridged", "bridge": "br0", "interfaces": [WAN]}, {"family": "ipv6", "interfaces": [{"interface": "wan2", "upstream": True}, "br0"]}),
+        [],
+    ),
+    ("port with a threshold", port(threshold=2), [f"error bridge/threshold {P}/interfaces[lan0]/threshold"]),
+    ("port with the default threshold", port(threshold=1), []),
+    ("port with subnets", port(alternative_subnets="10.0.0.0/8"), [f"error bridge/subnets {P}/interfaces[lan0]/alternative-subnets"]),
+    (
+        "bridged entry from elsewhere",
+        one(
+            mode="bridged",
+            bridge="br0",
+            interfaces=[WAN, "lan0", "lan1"],
+            mfc={"group": "239.1.1.1", "downstream-interface": "lan0", "upstream-interface": "lan1"},
+        ),
+        [f"error bridge/arrival {P}/mfc[*,239.1.1.1]/upstream-interface"],
+    ),
+    (
+        "bridged entry from the upstream",
+        one(mode="bridged", bridge="br0", mfc={"group": "239.1.1.1", "downstream-interface": "lan0", "upstream-interface": "wan"}),
+        [],
+    ),
+    (
+        "bridged and not querier",
+        one(mode="bridged", bridge="br0", forward_when_non_querier=True),
+        [f"warning bridge/forwards-anyway {P}/forward-when-non-querier"],
     ),
     # VLANs
     (

@@ -154,8 +154,9 @@ def story_of(rollout_id: str) -> Story:
 
 
 def plain_target(target: Target) -> dict[str, Any]:
-    """A target as the journal keeps it."""
-    return {"kind": "ssh" if isinstance(target, SshTarget) else "unix", **dataclasses.asdict(target)}
+    """A target as the journal keeps it: without secrets."""
+    kept = {field.name: getattr(target, field.name) for field in dataclasses.fields(target) if field.name not in {"password", "passphrase"}}
+    return {"kind": "ssh" if isinstance(target, SshTarget) else "unix", **kept}
 
 
 def target_of(plain: Mapping[str, Any]) -> Target:

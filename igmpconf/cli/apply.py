@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 import sys
@@ -19,12 +20,14 @@ from igmpconf.apply.executors import THREADS, executor_of
 from igmpconf.apply.journal import Story
 from igmpconf.apply.result import Result, to_json
 from igmpconf.apply.rollout import PARALLEL, Atomic, Outcome, Pace, Share
-from igmpconf.apply.run import Circumstances, Settings, has_journal, perform, settle, story_of
+from igmpconf.apply.run import Circumstances, Settings, has_journal, perform, settle, story_of, target_of
 from igmpconf.apply.steps import Phase
 from igmpconf.cli.desired import for_devices
-from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, talk
+from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, named_devices, talk
 from igmpconf.cli.plan import files_option, make_plan, same_inventory, within, written_by
 from igmpconf.cli.progress import Progress
+from igmpconf.cli.secrets import with_secrets
+from igmpconf.cli.shard import given, share
 from igmpconf.errors import InputError
 from igmpconf.model.leaf import Duration, LeafError
 from igmpconf.netconf.client import NetconfClient
@@ -190,6 +193,7 @@ def apply(
         if files or limit is not None:
             raise click.UsageError("a saved PLAN holds its desired state and its devices; give no -f and no -l")
         plan = _saved(document)
+        plan = dataclasses.replace(plan, devices=share(plan.devices))
         devices_of_plan = _devices_of(plan, device, inventory)
         same_inventory(plan, list(devices_of_plan.values()))
         return carry_out(plan, devices_of_plan, options)
@@ -214,7 +218,7 @@ def _saved(path: Path) -> Plan:
 def _devices_of(plan: Plan, device: str | None, inventory: Path | None) -> dict[str, Device]:
     names = [one.device for one in plan.devices]
     if device is None:
-        return {name: named_device(name, inventory) for name in names}
+        return named_devices(names, inventory)
     found = named_device(device, inventory)
     if names != [found.name]:
         raise InputError(f"the plan is for {', '.join(names)}, not for {found.name}", hint="leave out -d: a plan knows its devices")
@@ -223,6 +227,8 @@ def _devices_of(plan: Plan, device: str | None, inventory: Path | None) -> dict[
 
 def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, written: render.WrittenBy | None = None) -> int:
     """Show the plan, ask, execute, and say how it ended.  Raises what the exit code stands for."""
+    if given() is not None and options.atomic == "fleet":
+        raise click.UsageError("a shard knows nothing of the others, so --atomic fleet cannot hold; leave out --shard")
     click.echo(render.text(plan, paint=colour, written=written), nl=False)
     if plan.is_empty:
         return 0
@@ -293,7 +299,8 @@ def _settle(story: Story, *, is_kept: bool | None) -> int:
         ended = ", ".join(f"{name} {how}" for name, how in story.ended.items())
         talk(f"nothing is left to settle of {story.rollout_id}" + (f": {ended}" if ended else ""))
         return 0
-    result = settle(story, is_kept=is_kept, around=Circumstances(say=talk, afterwards=signal.SIG_IGN))
+    targets = {name: with_secrets(target_of(plain)) for name, plain in story.targets.items()}
+    result = settle(story, is_kept=is_kept, targets=targets, around=Circumstances(say=talk, afterwards=signal.SIG_IGN))
     if is_kept is False and len(result.having(Phase.ROLLED_BACK)) == len(result.outcomes):
         click.echo(f"{', '.join(outcome.device for outcome in result.outcomes)}: as before the change.")
         return 0

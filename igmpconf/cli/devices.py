@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
+from igmpconf.cli.secrets import secret_options, with_secrets
+from igmpconf.cli.shard import shard_option, share
 from igmpconf.errors import IgmpconfError, InputError
 from igmpconf.inventory.fleet import Fleet, load
 from igmpconf.inventory.hosts import Host
@@ -51,7 +53,7 @@ def device_options(command: F) -> F:
         click.option("-d", "--device", metavar="DEVICE", help="One device: a host name, ssh://user@host:port, unix:PATH, or local."),
     ):
         command = option(command)
-    return command
+    return secret_options(shard_option(command))
 
 
 def talk(text: str) -> None:
@@ -67,17 +69,22 @@ def colour(text: str, name: str) -> str:
 
 
 def chosen(device: str | None, limit: str | None, inventory: Path | None, *, needs_files: bool = False) -> tuple[Device, ...]:
-    """The devices that the options name, or the default: $IGMPCONF_DEVICE, -i, the running lab, ./inventory, local.
+    """The devices that the options name, or the default: $IGMPCONF_DEVICE, -i, the running lab, ./inventory, local; of them, our shard.
 
     `needs_files`: the desired state must come from the inventory, so a lab is no default.  Raises InputError, UsageError.
     """
+    found = share(_chosen(device, limit, inventory, needs_files=needs_files))
+    return tuple(Device(with_secrets(one.target), one.host) for one in found)
+
+
+def _chosen(device: str | None, limit: str | None, inventory: Path | None, *, needs_files: bool) -> tuple[Device, ...]:
     if device is not None and limit is not None:
         raise click.UsageError("-d and -l exclude each other")
     if device is None and limit is None and (named := os.environ.get("IGMPCONF_DEVICE")):
         talk(f"device: {named} (IGMPCONF_DEVICE)")
         device = named
     if device is not None:
-        return (named_device(device, inventory),)
+        return (_named(device, inventory),)
     if limit is not None or inventory is not None:
         return tuple(Device(host.target(), host) for host in fleet(inventory).select(limit))
     lab = running_inventory()
@@ -95,6 +102,19 @@ def chosen(device: str | None, limit: str | None, inventory: Path | None, *, nee
 
 def named_device(text: str, inventory: Path | None) -> Device:
     """The device that -d names: an address, or a host of the inventory or of the running lab.  Raises InputError."""
+    found = _named(text, inventory)
+    return Device(with_secrets(found.target), found.host)
+
+
+def named_devices(names: Sequence[str], inventory: Path | None) -> dict[str, Device]:
+    """The same for many; inventories are read once.  Raises InputError."""
+    loaded: dict[Path, Fleet] = {}
+    found = {name: _named(name, inventory, loaded) for name in names}
+    return {name: Device(with_secrets(one.target), one.host) for name, one in found.items()}
+
+
+def _named(text: str, inventory: Path | None, loaded: dict[Path, Fleet] | None = None) -> Device:
+    loaded = {} if loaded is None else loaded
     target = parse_target(text)
     if target is not None:
         return Device(target)
@@ -106,7 +126,7 @@ def named_device(text: str, inventory: Path | None) -> Device:
     )
     known: list[str] = []
     for place in places:
-        found = load(place)
+        found = loaded[place] if place in loaded else loaded.setdefault(place, load(place))
         if text in found.hosts:
             return Device(found.hosts[text].target(), found.hosts[text])
         known += found.hosts

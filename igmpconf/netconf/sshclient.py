@@ -12,6 +12,7 @@ import getpass
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ import paramiko
 from paramiko.config import SSHConfig
 
 from igmpconf.errors import TransportError
-from igmpconf.netconf.target import SshTarget
+from igmpconf.netconf.target import Secret, SshTarget
 
 CONNECT_TIMEOUT_S = 10.0
 _MAX_JUMPS = 8
+_ALIVE_S = 15  # ServerAliveInterval unless ssh_config says otherwise: NAT and firewalls forget after a minute at the earliest
+_DEAD_AFTER_S = 45  # without an acknowledgement: OpenSSH's three unanswered keepalives
 _LAST_WORDS_S = 1.0  # sshd tells the exit status a little after the end of stdout
 _EXIT_STATUS = {  # of `igmpconf-agent netconf`, and of the shell that starts it
     5: "it is not running, or the user may not use its socket",
@@ -140,6 +143,9 @@ class _PromptSocket(socket.socket):
     def __init__(self, connected: socket.socket) -> None:
         super().__init__(connected.family, connected.type, connected.proto, fileno=connected.detach())
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: a peer that acknowledges nothing, not even keepalives, is gone
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_S * 1000)
         self._acknowledge()
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -184,6 +190,8 @@ class _Dialer:
             ) from None
         known.check(transport.get_remote_server_key(), self.say)
         _authenticate(transport, target, settings, user)
+        alive = str(settings.get("serveraliveinterval", _ALIVE_S))
+        transport.set_keepalive(int(alive) if alive.isdecimal() else _ALIVE_S)
         return transport
 
     def _socket(self, target: SshTarget, settings: dict[str, Any], host: str, port: int) -> Any:
@@ -226,6 +234,7 @@ class _Dialer:
             user=user or None,
             options=options,
             config_file=target.config_file,
+            passphrase=target.passphrase,
         )
         transport = self.transport(hop, _settings(hop))
         try:
@@ -252,7 +261,7 @@ def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: di
 
     named = list(target.key_files) or [str(name) for name in settings.get("identityfile", [])]
     for name in named:
-        key = _load(name, problems, is_required=True)
+        key = _load(name, problems, target.passphrase, is_required=True)
         if key is not None and offer(key, name):
             return
     if settings.get("identitiesonly", "no").lower() != "yes":
@@ -265,9 +274,13 @@ def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: di
             agent.close()
     if not named:
         for name in _DEFAULT_KEYS:
-            key = _load(name, problems, is_required=False)
+            key = _load(name, problems, target.passphrase, is_required=False)
             if key is not None and offer(key, name):
                 return
+    if target.password is not None:
+        tried.append("the password")
+        if _offer_password(transport, target, user, target.password, problems):
+            return
     said = f"; tried {', '.join(tried)}" if tried else "; there was no key to try"
     hint = (
         "; ".join(dict.fromkeys(problems)) or "put the public key into authorized_keys there, or name the key with ansible_ssh_private_key_file or IdentityFile"
@@ -275,18 +288,66 @@ def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: di
     raise TransportError(target.device, f"{target.device}: {target} does not let {user} in{said}", hint=hint, retryable=False)
 
 
-def _load(name: str, problems: list[str], *, is_required: bool) -> paramiko.PKey | None:
+def _offer_password(transport: paramiko.Transport, target: SshTarget, user: str, password: Secret, problems: list[str]) -> bool:
+    """By the method `password`, or by `keyboard-interactive` where a server has only that: every hidden question gets it."""
+    try:
+        try:
+            transport.auth_password(user, password.reveal(), fallback=False)
+        except paramiko.BadAuthenticationType as error:
+            if "keyboard-interactive" not in error.allowed_types:
+                raise
+            transport.auth_interactive(user, lambda _title, _words, fields: ["" if is_shown else password.reveal() for _, is_shown in fields])
+    except paramiko.BadAuthenticationType as error:
+        problems.append(f"the device accepts {', '.join(error.allowed_types)} only")
+    except paramiko.AuthenticationException:
+        problems.append("the password is wrong, or the user may not log in with one")
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise TransportError(target.device, f"{target.device}: the connection was lost while {user} logged in: {error or 'end of file'}") from None
+    return transport.is_authenticated()
+
+
+# Key files are the same for a whole fleet, and opening an encrypted one takes a tenth of a second on purpose.
+_keys: dict[tuple[str, int, bool], paramiko.PKey] = {}
+_keys_lock = threading.Lock()
+
+
+def _load(name: str, problems: list[str], passphrase: Secret | None, *, is_required: bool) -> paramiko.PKey | None:
     path = Path(name).expanduser()
     try:
-        return paramiko.PKey.from_path(path)
+        with _keys_lock:
+            mark = (str(path), path.stat().st_mtime_ns, passphrase is not None)
+            key = _keys.get(mark)
+            if key is None:
+                key = _keys[mark] = _opened(path, passphrase)
+            return key
     except FileNotFoundError:
         if is_required:
             problems.append(f"there is no key file {path}")
     except (paramiko.PasswordRequiredException, TypeError):  # cryptography says TypeError for a missing passphrase
-        problems.append(f"{path} needs a passphrase: load it with ssh-add")
+        problems.append(f"{path} needs a passphrase: load it with ssh-add, or say --ask-passphrase")
+    except _WrongPassphraseError:
+        problems.append(f"the passphrase does not open {path}")
     except Exception as error:  # noqa: BLE001 - paramiko and cryptography raise a dozen types for a file that is no key
         problems.append(f"{path} is not a private key that can be used: {error}")
     return None
+
+
+class _WrongPassphraseError(Exception):
+    pass
+
+
+def _opened(path: Path, passphrase: Secret | None) -> paramiko.PKey:
+    """Without the passphrase first, as most keys have none.  Raises what paramiko and cryptography raise."""
+    try:
+        return paramiko.PKey.from_path(path)
+    except (paramiko.PasswordRequiredException, TypeError):
+        if passphrase is None:
+            raise
+    try:
+        text: Any = passphrase.reveal().encode()  # its annotation says str, its cryptography wants bytes
+        return paramiko.PKey.from_path(path, text)  # bytes; called by different names in different versions
+    except (paramiko.SSHException, ValueError) as error:
+        raise _WrongPassphraseError from error
 
 
 def fingerprint(key: paramiko.PKey) -> str:

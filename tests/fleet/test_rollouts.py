@@ -128,6 +128,25 @@ def test_the_schema_of_a_result_is_printed():
     assert printed.read_text() == text_of("result"), "run: igmpconf schema result > schemas/result.schema.json"
 
 
+def test_shards_divide_a_fleet_and_their_plans_and_results_merge(igmpconf, fleet, place):
+    for number in (1, 2, 3, 4):
+        assert igmpconf("plan", "-i", "hosts.yaml", "--shard", f"{number}/4", "-o", f"{number}.json").code == 0
+    assert [[one["device"] for one in json.loads((place / f"{number}.json").read_text())["devices"]] for number in (1, 2, 3, 4)] == [
+        ["r1", "r5"],
+        ["r2", "r6"],
+        ["r3"],
+        ["r4"],
+    ]
+    assert igmpconf("merge", "1.json", "2.json", "3.json", "4.json", "-o", "plan.json").code == 0
+    for number in (1, 2):
+        assert igmpconf("apply", "plan.json", "-i", "hosts.yaml", "--yes", "--shard", f"{number}/2", "--result", f"r{number}.json").code == 0
+    assert new(fleet) == NAMES
+    merged = igmpconf("merge", "r1.json", "r2.json")
+    assert (merged.code, merged.out) == (0, "6 of 6 devices as planned\n")
+    assert apply(igmpconf, "--shard", "1/2", "--atomic", "fleet").code == 64
+    assert apply(igmpconf, "--shard", "3/2").code == 64
+
+
 def test_plans_of_shards_merge_into_one_that_applies(igmpconf, fleet, place):
     for shard, names in (("a", "r1,r2,r3"), ("b", "r4,r5,r6")):
         assert igmpconf("plan", "-i", "hosts.yaml", "-l", names, "-o", f"{shard}.json").code == 0

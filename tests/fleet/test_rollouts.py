@@ -147,6 +147,12 @@ def test_shards_divide_a_fleet_and_their_plans_and_results_merge(igmpconf, fleet
     assert apply(igmpconf, "--shard", "3/2").code == 64
 
 
+def test_a_share_of_one_saved_plan_may_be_applied(igmpconf, fleet):
+    assert igmpconf("plan", "-i", "hosts.yaml", "-o", "plan.json").code == 0
+    assert igmpconf("apply", "plan.json", "-i", "hosts.yaml", "--yes", "--shard", "2/3").code == 0
+    assert new(fleet) == ["r2", "r5"]
+
+
 def test_plans_of_shards_merge_into_one_that_applies(igmpconf, fleet, place):
     for shard, names in (("a", "r1,r2,r3"), ("b", "r4,r5,r6")):
         assert igmpconf("plan", "-i", "hosts.yaml", "-l", names, "-o", f"{shard}.json").code == 0

@@ -20,7 +20,7 @@ from tests.kit.site import TIMES, addressed
 from tests.kit.wire import Member, Packet, Source, Stranger, Tap
 
 pytestmark = pytest.mark.kernel
-G4, G6 = "239.7.1.1", "ff0e::7:1"
+G4, G6, OTHER = "239.7.1.1", "ff0e::7:1", "239.7.1.2"
 HOSTS = {"wan": "head", "lan0": "h0", "lan1": "h1", "lan2": "h2"}
 
 
@@ -35,17 +35,22 @@ class Bridge:
     def __init__(self, net: Net) -> None:
         self.net = net
         self.box = net.namespace("box")
-        self.box.run("ip link add br0 type bridge mcast_snooping 0 forward_delay 0")
-        self.box.run("ip link set br0 up")
         self.at = {}
         for number, (port, name) in enumerate(HOSTS.items(), start=1):
             host = self.at[port] = net.namespace(name)
             net.veth(self.box, port, host, "eth0")
-            self.box.run(f"ip link set {port} master br0")
             addressed(host, "eth0", 7, number)
+        self.make()
         self.taps = {port: Tap(net, host, "eth0") for port, host in self.at.items()}
         self.members: list[Member] = []
         self.proxy: LiveProxy | None = None
+
+    def make(self) -> None:
+        """A bridge as it is where nobody cares about multicast."""
+        self.box.run("ip link add br0 type bridge mcast_snooping 0 forward_delay 0")
+        self.box.run("ip link set br0 up")
+        for port in HOSTS:
+            self.box.run(f"ip link set {port} master br0")
 
     def start(self, tmp_path, *proxies: dict) -> LiveProxy:
         self.proxy = LiveProxy(self.net, self.box, state_dir=tmp_path / "state")
@@ -393,6 +398,35 @@ def test_a_port_leaves_the_bridge_and_comes_back(bridge, tmp_path):
     in_force(bridge, G4, "lan0")
     assert bridge.facts()["lan0"] == 0
     assert not [note for note in proxy.notes() if note.level == "error"]
+
+
+def test_a_bridge_that_is_made_anew_is_served_again(bridge, tmp_path):
+    proxy = bridge.start(tmp_path)
+    member = bridge.member("lan0", G4)
+    member.join()
+    in_force(bridge, G4, "lan0")
+    bridge.box.run("ip link del br0")
+    wait_until(lambda: not any(row.up for row in proxy.state().interfaces), "no port is left")
+    bridge.make()
+    source = in_force(bridge, G4, "lan0")
+    assert bridge.sent(source, G4, "lan0") == {"lan0": 20}
+    assert bridge.facts()["mcast_hash_max"] == 65_536
+    bridge.proxy.configure({})
+    assert bridge.facts()["mcast_hash_max"] == 4_096
+
+
+def test_static_groups_and_entries_need_no_host(bridge, tmp_path):
+    static = {"group": G4, "source": "10.7.0.1", "downstream-interface": "lan1"}
+    proxy = bridge.start(tmp_path, bridged("lan1", {"interface": "lan0", "static-groups": OTHER}, mfc=static))
+    source = in_force(bridge, OTHER, "lan0")
+    assert bridge.sent(source, OTHER, "lan0") == {"lan0": 20}
+    assert bridge.sent(source, G4, "lan1") == {"lan1": 20}
+    bridge.at["wan"].run("ip addr add 10.7.0.101/24 dev eth0")
+    Source(bridge.net, bridge.at["wan"], "eth0", "10.7.0.101").send(G4, b"another source")
+    bridge.sent(source, G4, "lan1", 1)
+    assert bridge.counts(G4, b"another source") == {}
+    bridge.at["wan"].run("ip addr del 10.7.0.101/24 dev eth0")
+    assert (proxy.mfc()["10.7.0.1", G4].kind, set(proxy.told())) == ("static", {G4, OTHER})
 
 
 def test_a_bridge_that_tells_vlans_apart_is_refused_before_anything_changes(bridge, tmp_path):

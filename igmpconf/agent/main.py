@@ -1,4 +1,4 @@
-"""The agent's command line: `igmpconf-agent run` and `igmpconf-agent netconf`.
+"""The agent's command line: `igmpconf-agent run`, `igmpconf-agent netconf` and `igmpconf-agent upgrade`.
 
 `run` is two processes, see keeper.py: this file starts the keeper, and is what the keeper starts as worker.
 """
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from igmpconf.agent.keeper import Keeper, KeeperLink, inherited, say
+from igmpconf.agent.keeper import Keeper, KeeperLink, control_path, inherited, is_going_on, note_program, say
 from igmpconf.agent.relay import relay
 from igmpconf.agent.sshoptions import SshOptions
 from igmpconf.errors import IgmpconfError
@@ -41,7 +41,7 @@ class _Version(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="igmpconf-agent", description="The on-device part of igmpconf: IGMP/MLD proxy engine and NETCONF server.")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and that of the state directory that it writes")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|netconf")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run|netconf|upgrade")
     run = verbs.add_parser("run", help="run the engine and serve NETCONF on a unix socket, in the foreground")
     run.add_argument("--state-dir", type=Path, default=_STATE_DIR, metavar="DIR", help=f"where the configuration and its journal are kept ({_STATE_DIR})")
     run.add_argument("--socket", type=Path, default=_SOCKET, metavar="PATH", help=f"unix socket that NETCONF is served on ({_SOCKET})")
@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     netconf = verbs.add_parser("netconf", help="connect standard input and output to the agent: the command of OpenSSH's netconf subsystem")
     netconf.add_argument("--socket", type=Path, default=_SOCKET, metavar="PATH", help=f"the agent's unix socket ({_SOCKET})")
+    other = verbs.add_parser("upgrade", help="let another igmpconf-agent.pyz take over; running streams lose nothing, and one that does not serve is undone")
+    other.add_argument("file", type=Path, metavar="FILE.pyz", help="the agent to upgrade to")
+    other.add_argument("--state-dir", type=Path, default=_STATE_DIR, metavar="DIR", help=f"state directory of the agent that runs ({_STATE_DIR})")
+    other.add_argument("--socket", type=Path, default=_SOCKET, metavar="PATH", help=f"its unix socket ({_SOCKET})")
     return parser
 
 
@@ -64,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.verb == "netconf":
         return relay(options.socket)
+    if options.verb == "upgrade":
+        return _upgrade(options)
     if (options.ssh or options.ssh_fd is not None) and not (options.host_key and options.authorized_keys):
         parser.error("--ssh needs --host-key and --authorized-keys")
     if options.ssh and _split(options.ssh) is None:
@@ -75,15 +81,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
+def _upgrade(options: argparse.Namespace) -> int:
+    from igmpconf.agent.exchange import upgrade  # noqa: PLC0415 - of use to nobody else
+
+    try:
+        return upgrade(options.file, state_dir=options.state_dir, serving=options.socket)
+    except IgmpconfError as error:
+        say(error.message, error.hint)
+        return error.exit_code
+
+
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     held = inherited()
     extra_fds = () if options.ssh_fd is None else (options.ssh_fd,)
     command = (sys.executable, "-P", "-m", "igmpconf.agent.main", *arguments)
     link = KeeperLink.from_environment()
     if link is None:
-        _check_start(options)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_own_place(), os.environ.get("PYTHONPATH"))))
-        return Keeper(command, held, extra_fds).run()
+        if not is_going_on():
+            _check_start(options)
+        note_program(sys.argv[0])
+        others = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place not in {"", _own_place()}]
+        os.environ["PYTHONPATH"] = os.pathsep.join((_own_place(), *others))
+        return Keeper(command, held, extra_fds, control=control_path(options.socket), serving=options.socket).run()
     from igmpconf.agent.worker import WorkerOptions, work  # noqa: PLC0415 - the keeper stays small without the engine
 
     ssh = None

@@ -12,12 +12,14 @@ import socket
 
 import pytest
 
-from igmpconf.engine.messages import Query
+from igmpconf.engine.family import IGMP
+from igmpconf.engine.messages import Query, Record, RecordKind
+from igmpconf.engine.wire.ip import build_ipv4
 from igmpconf.errors import WireError
 from tests.kit.live import LiveProxy, Refused
 from tests.kit.netns import Namespace, Net, sysctl, wait_until
 from tests.kit.site import TIMES, addressed
-from tests.kit.wire import Member, Packet, Source, Stranger, Tap
+from tests.kit.wire import Member, Packet, Source, Stranger, Tap, packed
 
 pytestmark = pytest.mark.kernel
 G4, G6, OTHER = "239.7.1.1", "ff0e::7:1", "239.7.1.2"
@@ -83,6 +85,11 @@ class Bridge:
     def counts(self, group: str, payload: bytes) -> dict[str, int]:
         found = {port: self.count(port, group, payload) for port in self.taps}
         return {port: number for port, number in found.items() if number}
+
+    def frames(self, port: str) -> list[tuple[float, str, bool, bytes]]:
+        """Everything that a port's tap has, whatever it is."""
+        assert self.taps[port].packets is not None
+        return self.taps[port].frames
 
     def entries(self) -> list[dict]:
         (found,) = json.loads(self.box.run("bridge -d -j mdb show"))
@@ -398,6 +405,37 @@ def test_a_port_leaves_the_bridge_and_comes_back(bridge, tmp_path):
     in_force(bridge, G4, "lan0")
     assert bridge.facts()["lan0"] == 0
     assert not [note for note in proxy.notes() if note.level == "error"]
+
+
+def test_the_device_itself_may_listen(bridge, tmp_path):
+    bridge.box.run("ip addr add 10.7.0.200/24 dev br0")
+    try:
+        bridge.start(tmp_path)
+        bridge.member("lan0", G4).join()
+        in_force(bridge, G4, "lan0")
+        on_the_device = Member(bridge.net, bridge.box, "br0", G4)
+        bridge.members.append(on_the_device)
+        on_the_device.join()
+        before = on_the_device.received
+        bridge.sent(bridge.source(G4), G4, "lan0")
+        wait_until(lambda: on_the_device.received - before >= 20, "the bridge hands up what it forwards")
+    finally:
+        bridge.box.run("ip addr del 10.7.0.200/24 dev br0")
+
+
+def test_a_message_with_a_vlan_tag_is_not_for_us(bridge, tmp_path):
+    proxy = bridge.start(tmp_path)
+    bridge.member("lan0", OTHER).join()
+    in_force(bridge, OTHER, "lan0")
+    ((_, payload),) = IGMP.encode_report(3, [Record(RecordKind.TO_EX, packed(G4))], 1500)
+    datagram = build_ipv4(packed("10.7.0.77"), packed("224.0.0.22"), payload)
+    raw = bridge.net.socket(bridge.at["lan0"], socket.AF_PACKET, socket.SOCK_RAW)
+    frame = bytes.fromhex("01005e000016 020000000077 8100 0064 0800".replace(" ", "")) + datagram
+    raw.sendto(frame, ("eth0", 0))
+    wait_until(lambda: any(datagram in data for _, _, _, data in bridge.frames("wan")), "it passes to where routers are, as on any bridge")
+    assert ("lan0", G4) not in proxy.groups()
+    raw.sendto(frame[:12] + frame[16:], ("eth0", 0))
+    wait_until(lambda: ("lan0", G4) in proxy.groups(), "without the tag it is")
 
 
 def test_a_bridge_that_is_made_anew_is_served_again(bridge, tmp_path):

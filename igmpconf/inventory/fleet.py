@@ -184,19 +184,20 @@ def _expanded(pattern: str) -> Iterator[str]:
         yield from _expanded(pattern[: match.start()] + said + pattern[match.end() :])
 
 
+def variables_file(directory: Path, name: str) -> Path | None:
+    """`group_vars/NAME`, NAME.yml, NAME.yaml or NAME.json, a file or a directory: the first there is, as Ansible looks."""
+    return next((path for suffix in _VARIABLE_SUFFIXES if (path := directory / (name + suffix)).exists()), None)
+
+
 def _vars_of(directory: Path, name: str) -> dict[str, Any]:
-    """`group_vars/NAME`, NAME.yml, NAME.yaml or NAME.json, the first there is; of a directory, and those in it, every file in order."""
+    """The variables of a group or host: of a directory, and those in it, every file in order."""
+    path = variables_file(directory, name)
     found: dict[str, Any] = {}
-    for suffix in _VARIABLE_SUFFIXES:
-        path = directory / (name + suffix)
-        if not path.exists():
-            continue
-        for file in _below(path) if path.is_dir() else (path,):
-            document = read_yaml(file)
-            if document is not None and not isinstance(document, dict | Vaulted):
-                raise InputError(f"{file}: expected variables, found {type(document).__name__}")
-            found = merged((found, document if isinstance(document, dict) else {}))
-        break
+    for file in () if path is None else _below(path) if path.is_dir() else (path,):
+        document = read_yaml(file)
+        if document is not None and not isinstance(document, dict | Vaulted):
+            raise InputError(f"{file}: expected variables, found {type(document).__name__}")
+        found = merged((found, document if isinstance(document, dict) else {}))
     return found
 
 

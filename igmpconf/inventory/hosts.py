@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +79,9 @@ class Host:
 
     def _path(self, name: str) -> str:
         path = Path(name).expanduser()
-        return str(path if path.is_absolute() else self.directory / path)
+        whole = path if path.is_absolute() else self.directory / path
+        short = Path(os.path.normpath(whole))  # templates/x.j2, not inventory/../templates/x.j2, unless a link makes that another file
+        return str(short if short.resolve() == whole.resolve() else whole)
 
 
 def _ssh_flags(host: str, text: str) -> Iterator[tuple[str, str]]:

@@ -74,6 +74,11 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path} is not text in UTF-8") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """The same of a text that is, or may become, the file `path`.  Raises InputError with file, line and column."""
     if text.startswith(_VAULT_FILE):
         return Vaulted()
     loader = _Loader(text)

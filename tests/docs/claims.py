@@ -33,7 +33,7 @@ def claims(known: Container[str]) -> dict[str, list[Claim]]:
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         room = _OF_ROOM.get(path.relative_to(ROOT / "tests").parts[0], "live")
         tree = ast.parse(path.read_text())
-        tables = {target.id: node.value for node in tree.body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)}
+        tables = _tables(tree)
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) or not function.name.startswith("test_"):
                 continue
@@ -54,6 +54,17 @@ def named_in_decorators() -> list[tuple[Path, str]]:
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and _is_covers(call):
                 found += [(path, arg.value) for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return found
+
+
+def _tables(tree: ast.Module) -> dict[str, ast.expr]:
+    """What the module assigns to names."""
+    found: dict[str, ast.expr] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            found |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+            found[node.target.id] = node.value
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.manual import test_imports
 from tests.topology import test_vlan
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ mount -t sysfs sys /sys
 mount -t tmpfs tmp /run
 mkdir -p /run/lib /run/tests
 ln -s /usr/lib/uml/modules /run/lib/modules
-modprobe -a -d /run veth 8021q bridge
+modprobe -a -d /run veth 8021q bridge nf_tables
 ip link set lo up
 cd {root}
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root} HOME=/run
@@ -37,7 +38,7 @@ sleep 30
 """
 
 
-def booted(directory: Path, tests: Path) -> str:
+def booted(directory: Path, tests: str) -> str:
     """What the console says while `tests` run in a virtual machine."""
     program = shutil.which("linux.uml")
     if program is None:
@@ -57,6 +58,13 @@ def booted(directory: Path, tests: Path) -> str:
 
 @pytest.mark.timeout(_PATIENCE_S + 20)
 def test_vlans_on_a_kernel_with_8021q(tmp_path):
-    said = booted(tmp_path, Path(test_vlan.__file__))
+    said = booted(tmp_path, test_vlan.__file__)
     assert "pytest ended with 0" in said, said
     assert re.search(r"^\d+ passed in", said, re.MULTILINE), said  # none skipped
+
+
+@pytest.mark.timeout(_PATIENCE_S + 20)
+def test_imported_vlans_on_a_kernel_with_8021q(tmp_path):
+    said = booted(tmp_path, f"{test_imports.__file__} -k 'vlan or export'")
+    assert "pytest ended with 0" in said, said
+    assert re.search(r"^2 passed", said, re.MULTILINE), said

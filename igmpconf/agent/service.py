@@ -15,6 +15,7 @@ from igmpconf.agent.access import User
 from igmpconf.agent.announcements import settled
 from igmpconf.agent.dispatch import Dispatcher
 from igmpconf.agent.events import Settled
+from igmpconf.agent.examining import Examine, Examining
 from igmpconf.agent.journal import Journal
 from igmpconf.agent.observation import Observation
 from igmpconf.agent.ports import EnginePort
@@ -38,13 +39,14 @@ class NetconfService:
     """What `start_netconf` started; `ssh_address` is where the embedded SSH server listens, if it does."""
 
     def __init__(  # noqa: PLR0917 - made in one place
-        self, journal: Journal, store: Store, server: Server, socket_path: Path, ssh: SshDoor | None, handler: BookHandler
+        self, journal: Journal, store: Store, server: Server, socket_path: Path, ssh: SshDoor | None, handler: BookHandler, examining: Examining
     ) -> None:
         self._journal = journal
         self._store = store
         self._server = server
         self._ssh = ssh
         self._handler = handler
+        self._examining = examining
         self.socket_path = socket_path
 
     @property
@@ -60,6 +62,7 @@ class NetconfService:
         if self._ssh is not None:
             self._ssh.close()
         self._store.refuse()
+        self._examining.close()
         await self._server.close()
         await self._store.close()
         self._journal.close()
@@ -68,9 +71,15 @@ class NetconfService:
 
 
 async def start_netconf(
-    engine: EnginePort, *, state_dir: Path, socket_path: Path, ssh: SshOptions | None = None, stream: EventStream | None = None
+    engine: EnginePort,
+    *,
+    state_dir: Path,
+    socket_path: Path,
+    ssh: SshOptions | None = None,
+    stream: EventStream | None = None,
+    examine: Examine | None = None,
 ) -> NetconfService:
-    """Serve NETCONF until `close`; `stream` is where the engines tell what happens.
+    """Serve NETCONF until `close`; `stream` is where the engines tell what happens, `examine` looks at the device.
 
     Raises IgmpconfError when the state directory, the socket or the SSH options are not usable.
     """
@@ -78,14 +87,21 @@ async def start_netconf(
     handler = BookHandler(book)
     _PROGRAM.addHandler(handler)
     try:
-        return await _started(engine, book, handler, state_dir, socket_path, ssh, stream or EventStream())
+        return await _started(engine, book, handler, state_dir, socket_path, ssh, stream or EventStream(), examine)
     except BaseException:
         _PROGRAM.removeHandler(handler)
         raise
 
 
 async def _started(  # noqa: PLR0917
-    engine: EnginePort, book: LogBook, handler: BookHandler, state_dir: Path, socket_path: Path, ssh: SshOptions | None, stream: EventStream
+    engine: EnginePort,
+    book: LogBook,
+    handler: BookHandler,
+    state_dir: Path,
+    socket_path: Path,
+    ssh: SshOptions | None,
+    stream: EventStream,
+    examine: Examine | None,
 ) -> NetconfService:
     journal = Journal(state_dir)
     for finding in journal.findings:
@@ -94,7 +110,10 @@ async def _started(  # noqa: PLR0917
     try:
         await store.start()
         sessions = Sessions()
-        server = Server(store, Dispatcher(store, engine, sessions, Observation(book), stream), sessions, stream)
+        observation = Observation(book)
+        examining = Examining(examine, lambda: store.machine.running, engine.snapshot)
+        observation.looks |= examining.looks
+        server = Server(store, Dispatcher(store, engine, sessions, observation, stream), sessions, stream)
 
         def tell(change: Settled) -> None:
             for event in settled(change, sessions):
@@ -117,7 +136,7 @@ async def _started(  # noqa: PLR0917
         await store.close()
         journal.close()
         raise
-    return NetconfService(journal, store, server, socket_path, door, handler)
+    return NetconfService(journal, store, server, socket_path, door, handler, examining)
 
 
 def _remove(socket_path: Path) -> None:

@@ -25,6 +25,7 @@ from igmpconf.agent.stream import EventStream
 from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Note
 from igmpconf.errors import IgmpconfError
+from igmpconf.linux.examination import examine
 from igmpconf.linux.flows import Flows
 from igmpconf.linux.system import SystemKernel
 from igmpconf.observe.log import for_journal
@@ -89,7 +90,9 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
         flows=Flows(loop=loop, log=_log_note),
         surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir),
     )
-    service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream)
+    service = await start_netconf(
+        runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream, examine=examine
+    )
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
     link.ready()

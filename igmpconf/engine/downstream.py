@@ -16,6 +16,7 @@ from igmpconf.engine.messages import Query
 from igmpconf.engine.params import InterfaceParams
 from igmpconf.engine.prefixes import PrefixSet
 from igmpconf.engine.querier import Querier
+from igmpconf.engine.regularity import QueriersHeard, Refreshes
 from igmpconf.errors import WireError
 
 
@@ -32,13 +33,27 @@ class Downstream:
         self.interface = interface
         self._role_changed = role_changed
         self.is_running = False
-        self.querier = Querier(interface, role_changed=role_changed, timing_changed=self._retimed, asked=asked)
+        self.queriers = QueriersHeard()
+        self._refreshes = Refreshes(interface)
+        self._tell_asked = asked
+        self.querier = Querier(interface, role_changed=role_changed, timing_changed=self._retimed, asked=self._asked)
         self.admission = Admission(interface, ssm_range)
         self.listeners = Listeners(interface, self.querier, self.admission, contribute)
         self._decode = interface.outbox.family.decode
 
     def _retimed(self) -> None:
         self.listeners.retimed()
+        self._refreshes.forget()
+
+    def _asked(self, query: Query, now_ms: int) -> None:
+        """Our general query went out."""
+        self._should_answer(now_ms)
+        if self._tell_asked is not None:
+            self._tell_asked(query, now_ms)
+
+    def _should_answer(self, now_ms: int) -> None:
+        """Every host hears a general query now, ours or the elected querier's."""
+        self._refreshes.asked(self.listeners.groups, self.querier.group_membership_interval_ms, now_ms)
 
     def start(self, now_ms: int) -> None:
         """The link is up: ask who listens, and hold what is held permanently."""
@@ -56,6 +71,8 @@ class Downstream:
         self.is_running = False
         self.querier.stop(now_ms, cause)
         self.listeners.clear(cause)
+        self.queriers.forget()
+        self._refreshes.forget()
         self.interface.note("info", "downstream/down", cause=cause)
         self._role_changed()
 
@@ -82,7 +99,7 @@ class Downstream:
         elif params != before:
             self.querier.retimed(now_ms)
         if params != before:
-            self.listeners.retimed()
+            self._retimed()
             self.listeners.review()
             self.listeners.set_static(params.static_groups)
         if params != before or link.addresses != subnets_before:
@@ -109,6 +126,9 @@ class Downstream:
             return
         interface.counters[f"received-query-v{message.version}"] += 1
         if message.group is None:
+            self.queriers.heard(sender, message.interval_ms, now_ms)
             self.querier.received(message, now_ms)
+            if not self.querier.is_querier and sender == self.querier.elected:
+                self._should_answer(now_ms)
         else:
             self.listeners.queried(message, now_ms)

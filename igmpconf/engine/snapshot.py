@@ -13,7 +13,7 @@ from igmpconf.engine.sources import NOTHING, SourceSet
 from igmpconf.engine.upstream import Upstream
 from igmpconf.ids import IfIndex
 from igmpconf.model.leaf import ANY_SOURCE, Address
-from igmpconf.model.state import DeviceState, GroupRow, HostRow, InterfaceRow, MfcRow, QuerierState, SourceTimer, UpstreamRow, counters
+from igmpconf.model.state import DeviceState, GroupRow, HeardQuerier, HostRow, InterfaceRow, MfcRow, QuerierState, SourceTimer, UpstreamRow, counters
 
 if TYPE_CHECKING:
     from igmpconf.engine.engine import Engine
@@ -94,9 +94,23 @@ def _present_row(engine: Engine, instance: str, port: Upstream | Downstream, int
         up=interface.link.is_up,
         addresses=tuple(f"{_address(found.address)}/{found.prefix_length}" for found in interface.link.addresses),
         querier=querier,
+        heard_queriers=tuple(_heard_rows(port, now_ms)),
         version=version,
         counters=counters(dict(interface.counters)),
     )
+
+
+def _heard_rows(port: Upstream | Downstream, now_ms: int) -> Iterator[HeardQuerier]:
+    for address, heard in sorted(port.queriers.by_address.items()):
+        yield HeardQuerier(
+            address=_address(address),
+            queries=heard.count,
+            last_s=max(0, now_ms - heard.last_ms) // 1000,
+            interval_ms=heard.usual_ms,
+            shortest_gap_ms=heard.shortest_gap_ms,
+            longest_gap_ms=heard.longest_gap_ms,
+            lost=heard.lost,
+        )
 
 
 def _group_rows(engine: Engine, instance: str, now_ms: int) -> Iterator[GroupRow]:

@@ -13,6 +13,7 @@ from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query
 from igmpconf.engine.params import InterfaceParams
 from igmpconf.engine.prefixes import PrefixSet
+from igmpconf.engine.regularity import QueriersHeard
 from igmpconf.engine.sources import SourceSet
 from igmpconf.errors import WireError
 
@@ -21,6 +22,7 @@ class Upstream:
     def __init__(self, interface: Interface, ssm_range: PrefixSet) -> None:
         self.interface = interface
         self.host = Host(interface)
+        self.queriers = QueriersHeard()
         self._ssm_range = ssm_range
 
     def start(self, database: Mapping[bytes, SourceSet]) -> None:
@@ -46,6 +48,8 @@ class Upstream:
         self.host.reconfigured(now_ms)
         if link.is_up and (not was_up or interface.address != address_before):
             self.host.resend()
+        if not link.is_up:
+            self.queriers.forget()
 
     def receive(self, event: PacketReceived, now_ms: int) -> None:
         """A message arrived; whatever it is, nothing is raised."""
@@ -73,4 +77,6 @@ class Upstream:
         if message.version < family.latest_version and message.group is not None and message.group in self._ssm_range:
             cause = "the upstream's querier cannot ask for sources"  # RFC 4604 2.2.3, 2.2.5
             interface.note_rarely(now_ms, "warning", "upstream/older-query-for-ssm", group=message.group, querier=sender, cause=cause)
+        if message.group is None:
+            self.queriers.heard(sender, message.interval_ms, now_ms)
         self.host.query(message, now_ms)

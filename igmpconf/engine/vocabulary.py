@@ -25,6 +25,8 @@ COUNTERS: dict[str, str] = {
     "stream-bytes-out": "their octets, out",
     "dropped-foreign-source": "copies of datagrams not passed on: their source is neither of the upstream's subnets nor of its alternative-subnets",
     "dropped-local-group": "copies of datagrams to local-groups that would have crossed between the upstream and the downstreams",
+    "refresh-expected": "reports that general queries should have brought, of groups that were listened to all the time",
+    "refresh-lost": "those of refresh-expected that did not come: lost on the link, queries or reports",
     "rejected-bad-group": "messages about an address that is no group",
     "rejected-checksum": "messages with a wrong checksum",
     "rejected-denied": "records, or sources of records, that a rule in groups denies",

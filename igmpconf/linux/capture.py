@@ -63,6 +63,13 @@ def _program() -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
+def only_membership(sock: socket.socket) -> None:
+    """From now on the kernel gives this AF_PACKET socket (SOCK_DGRAM) messages of IGMP and MLD only.  Raises OSError."""
+    program = ctypes.create_string_buffer(_program())
+    attached = struct.pack("@HP", len(program.raw) // 8, ctypes.addressof(program))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+
+
 class Captured(NamedTuple):
     number: int
     time_us: int
@@ -79,9 +86,7 @@ class Capture:
         # protocol 0 until it is bound: nothing of other interfaces, or from before the filter, is heard
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
         try:
-            program = ctypes.create_string_buffer(_program())
-            attached = struct.pack("@HP", len(program.raw) // 8, ctypes.addressof(program))
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attached)
+            only_membership(self._socket)
             member = struct.pack("=iHH8s", ifindex, _PACKET_MR_ALLMULTI, 0, b"")
             self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, member)
             self._socket.bind((interface, _ETH_P_ALL))

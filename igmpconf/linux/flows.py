@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from igmpconf.engine.effects import Note
 from igmpconf.ids import IfIndex
 from igmpconf.linux.netlink import Requests, attribute, attributes
+from igmpconf.linux.window import TABLE as LOOK  # an agent that was killed while it looked left it behind
 
 TABLE = "igmpconf_flows"
 MOST_FLOWS = 4_096  # per family; a sender more is forwarded, but not listed
@@ -37,6 +38,8 @@ _PATIENCE_S = 5.0  # for the program nft
 # inet tables see both families; 224.0.0.0/24 and IPv6 scopes up to link-local never leave a link (RFC 5771 4, RFC 4291
 # 2.7), the messages of IGMP and MLD are no streams, and what is looped back to ourselves did not arrive.
 _SCRIPT = f"""
+add table inet {LOOK}
+delete table inet {LOOK}
 add table inet {TABLE}
 add set inet {TABLE} ipv4 {{ type iface_index . ipv4_addr . ipv4_addr; size {MOST_FLOWS}; flags dynamic,timeout; timeout {IDLE_S}s; counter; }}
 add set inet {TABLE} ipv6 {{ type iface_index . ipv6_addr . ipv6_addr; size {MOST_FLOWS}; flags dynamic,timeout; timeout {IDLE_S}s; counter; }}

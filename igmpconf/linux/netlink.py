@@ -118,6 +118,17 @@ class Requests:
                     _raise(data)
                 found.append((answer, data))
 
+    def ask(self, kind: int, body: bytes) -> bytes:
+        """What the kernel says about one object.  Raises OSError."""
+        sequence = self._send(kind, NLM_F_REQUEST, body)
+        while True:
+            for answer, _, number, data in _messages(self._socket.recv(1 << 16)):
+                if number != sequence:
+                    continue
+                if answer == NLMSG_ERROR:
+                    _raise(data)
+                return data
+
     def change(self, kind: int, flags: int, body: bytes) -> None:
         """One request that is answered by yes or by OSError."""
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)

@@ -74,7 +74,12 @@ def refused(verb: str, error: OSError, family: Family, table: TableId | None = N
 
 
 def routing_socket_holders(family: Family) -> tuple[str, ...]:
-    """`igmpproxy (pid 412)` for each other process that has a raw IGMP (ICMPv6) socket, as far as /proc may be read.
+    """`igmpproxy (pid 412)` for each other process that `raw_socket_holders` knows."""
+    return tuple(f"{name} (pid {pid})" for pid, name in raw_socket_holders(family))
+
+
+def raw_socket_holders(family: Family) -> tuple[tuple[int, str], ...]:
+    """Pid and name of each other process that has a raw IGMP (ICMPv6) socket, as far as /proc may be read.
 
     The kernel does not say whose socket did MRT_INIT; multicast routers are the programs that keep such sockets.
     """
@@ -91,7 +96,7 @@ def routing_socket_holders(family: Family) -> tuple[str, ...]:
                 found.append((int(entry.name), name))
         except OSError:
             continue  # not ours to look into, or gone meanwhile
-    return tuple(f"{name} (pid {pid})" for pid, name in sorted(found))
+    return tuple(sorted(found))
 
 
 def _rows(path: str) -> list[list[str]]:

@@ -67,6 +67,19 @@ class QuerierState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeardQuerier:
+    """Another router that sent general queries here."""
+
+    address: Address = leaf(IpAddress(), "where they came from", required=True)
+    queries: int = leaf(_COUNT, "general queries heard", required=True)
+    last_s: int = leaf(_SECONDS, "since the last one", required=True)
+    interval_ms: int | None = leaf(Duration(0, 31_744_000), "between them: as the querier says, else as observed", source="RFC 3376 4.1.7")
+    shortest_gap_ms: int | None = leaf(Duration(0, 2**40), "between two of them, the shortest")
+    longest_gap_ms: int | None = leaf(Duration(0, 2**40), "between two of them, the longest")
+    lost: int | None = leaf(_COUNT, "those that did not come in between, by the gaps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:
     name: str = leaf(_WORD, "what is counted", required=True)
     value: int = leaf(_COUNT, "since the interface was first seen", required=True)
@@ -84,6 +97,7 @@ class InterfaceRow:
     up: bool = leaf(Bool(), "exists and is up", required=True)
     addresses: tuple[str, ...] = leaf_list(_WORD, "addresses with prefix length")
     querier: QuerierState | None = container(QuerierState, "who asks for memberships here")
+    heard_queriers: tuple[HeardQuerier, ...] = keyed_list(HeardQuerier, "other routers that ask here", key=("address",), name="heard-querier")
     version: int | None = leaf(Integer(1, 3), "protocol version in force")
     counters: tuple[Counter, ...] = keyed_list(Counter, "counters", key=("name",))
 

@@ -1,4 +1,4 @@
-"""What is wrong with a proxy, by its configuration and its state: each check is a function that gives findings.
+"""What is wrong with a proxy, by its configuration, its state and a look at the device: each check is a function that gives findings.
 
 A finding says in the words of somebody whose television stays dark what is seen, why, by which numbers, and what to change.
 A device on which all is well has none.
@@ -6,262 +6,91 @@ A device on which all is well has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
 
-from igmpconf.model.config import DeviceConfig, InterfaceConfig, ProxyConfig
-from igmpconf.model.leaf import Address
-from igmpconf.model.state import DeviceState, InterfaceRow, MfcRow
+from igmpconf.observe import doctor_device, doctor_firewall, doctor_memberships, doctor_streams
+from igmpconf.observe.doctor_patient import SYMPTOMS, Finding, Patient, Symptom
 
-Severity = Literal["error", "warning", "note"]
-_PATIENCE_S = 5  # a membership younger than this may still wait for its stream
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """`where` is the instance and interface; `fix` the line of the desired state, or the command, that puts it right."""
-
-    severity: Severity
-    code: str
-    where: str
-    seen: str
-    cause: str
-    evidence: str
-    fix: str
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """What the checks look at; `group` narrows them to one stream."""
-
-    config: DeviceConfig
-    state: DeviceState
-    group: Address | None = None
-
-    def running(self) -> Iterator[ProxyConfig]:
-        return (proxy for proxy in self.config.proxies if proxy.enabled is not False)
-
-    def interfaces(self, role: str | None = None) -> Iterator[InterfaceRow]:
-        return (row for row in self.state.interfaces if row.enabled and role in {None, row.role})
-
+__all__ = ["CHECKS", "CODES", "SYMPTOMS", "Finding", "Patient", "diagnose", "plain"]
 
 Check = Callable[[Patient], Iterable[Finding]]
 
+CHECKS: tuple[Check, ...] = (*doctor_device.CHECKS, *doctor_memberships.CHECKS, *doctor_streams.CHECKS, *doctor_firewall.CHECKS)
 
-def diagnose(patient: Patient) -> list[Finding]:
-    """Every finding, the worst first."""
-    order = ("error", "warning", "note")
-    return sorted((one for check in CHECKS for one in check(patient)), key=lambda one: (order.index(one.severity), one.code, one.where))
+_ALL: tuple[Symptom, ...] = ("no-stream", "not-tracked", "stops")
+_DARK: tuple[Symptom, ...] = ("no-stream",)
+_UNTRACKED: tuple[Symptom, ...] = ("not-tracked", "no-stream")
+_STOPS: tuple[Symptom, ...] = ("stops",)
+_UNWANTED: tuple[Symptom, ...] = ("unwanted",)
 
-
-def _where(row: InterfaceRow) -> str:
-    return f"{row.instance}/{row.interface}"
-
-
-def _disabled(patient: Patient) -> Iterator[Finding]:
-    for proxy in patient.config.proxies:
-        if proxy.enabled is False:
-            yield Finding(
-                severity="error",
-                code="instance/disabled",
-                where=proxy.name,
-                seen="no stream of this instance is forwarded at all",
-                cause="the instance is switched off",
-                evidence="enabled: no",
-                fix="enabled: yes",
-            )
-    if not patient.config.proxies:
-        yield Finding(
-            severity="error",
-            code="instance/none",
-            where="device",
-            seen="no stream is forwarded at all",
-            cause="the device has no proxy instance",
-            evidence="the running configuration names none",
-            fix="igmpconf apply -f FILE",
-        )
-
-
-def _not_up(patient: Patient) -> Iterator[Finding]:
-    told = set()
-    for row in patient.interfaces():
-        if row.up or _where(row) in told:
-            continue
-        told.add(_where(row))  # once for both families
-        is_upstream = row.role == "upstream"
-        yield Finding(
-            severity="error" if is_upstream else "warning",
-            code=f"{row.role}/not-up",
-            where=_where(row),
-            seen="no stream arrives from the provider" if is_upstream else "nobody behind this interface gets a stream",
-            cause="the interface does not exist, is down or has no carrier",
-            evidence=f"{row.interface} is not up",
-            fix=f"ip link set {row.interface} up, or correct the name of the interface",
-        )
-
-
-# counter -> severity, seen, cause, fix
-_REFUSALS: dict[str, tuple[Severity, str, str, str]] = {
-    "rejected-sender": (
-        "warning",
-        "some subscribers cannot join",
-        "their addresses are in none of the interface's subnets, so their reports are not believed",
-        "alternative-subnets: [THEIR/PREFIX]",
-    ),
-    "rejected-denied": ("warning", "some groups cannot be joined", "a rule in groups denies them", "groups: add an allow rule before the one that denies"),
-    "rejected-group-limit": (
-        "warning",
-        "a further group cannot be joined",
-        "the interface holds as many groups as max-groups allows",
-        "max-groups: a larger number",
-    ),
-    "rejected-router-alert": (
-        "warning",
-        "some subscribers cannot join",
-        "their reports carry no Router Alert option, which is required here",
-        "require-router-alert: no",
-    ),
-    "rejected-newer-version": (
-        "warning",
-        "some subscribers cannot join",
-        "they speak a newer version than the interface is held to",
-        "version: 3, or leave the line out",
-    ),
-    "rejected-ssm": (
-        "note",
-        "somebody asks for a source-specific group without a source",
-        "such reports mean nothing in ssm-range",
-        "ssm-range: leave the group out, or have the host name its source",
-    ),
+# Every code there is: of which symptoms it may be the cause, and what is looked at.
+CODES: Mapping[str, tuple[tuple[Symptom, ...], str]] = {
+    "instance/none": (_ALL, "the device has an instance"),
+    "instance/disabled": (_ALL, "the instances are switched on"),
+    "instance/not-in-force": (_ALL, "the instances run as configured"),
+    "device/capability": (_ALL, "the agent's process has the capabilities it needs"),
+    "device/kernel-option": (_ALL, "the kernel has the options that the configuration needs"),
+    "device/routing-socket": (_ALL, "no other program holds the multicast routing socket"),
+    "upstream/not-up": (_DARK, "the upstream exists, is up and has a link"),
+    "downstream/not-up": (_UNTRACKED, "the downstreams exist, are up and have a link"),
+    "interface/bridge-port": (_UNTRACKED, "no interface is a port of a bridge"),
+    "interface/limit": (_UNTRACKED, "every interface got into the kernel's table of 32"),
+    "interface/not-downstream": (_UNTRACKED, "nobody joins on an interface that is no downstream"),
+    "deviation/firewall": (_ALL, "rules of ours are as configured"),
+    "deviation/vlan": (_ALL, "VLANs of ours are as configured"),
+    "deviation/setting": (_ALL, "system settings are as the streams need them"),
+    "report/sender": (_UNTRACKED, "subscribers are in the subnets of their interface"),
+    "report/denied": (_UNTRACKED, "no report is denied by a rule in groups"),
+    "report/group-limit": (_UNTRACKED, "max-groups is not reached"),
+    "report/source-limit": (_UNTRACKED, "max-sources-per-group is not reached"),
+    "report/router-alert": (_UNTRACKED, "no report is refused for want of Router Alert"),
+    "report/newer-version": (_UNTRACKED, "no report is newer than the version of its interface"),
+    "report/ssm": (_UNTRACKED, "source-specific groups are asked for with a source"),
+    "querier/none": (("stops", "not-tracked"), "somebody can ask on every downstream"),
+    "querier/other": (_DARK, "we are the querier, or forward all the same"),
+    "querier/second": (_STOPS, "nobody else asks where we are the querier"),
+    "queries/irregular": (_STOPS, "the queries that we depend on come regularly"),
+    "upstream/no-queries": (_STOPS, "somebody asks on the upstream"),
+    "upstream/not-sent": (("no-stream", "stops"), "reports leave on the upstream"),
+    "interval/response-long": (("not-tracked", "stops"), "query-response-interval fits into query-interval"),
+    "interval/leave-long": (_UNWANTED, "the questions after a leave fit into query-interval"),
+    "interval/not-codable": (("not-tracked",), "the intervals can be said in the version"),
+    "interval/longer-than-snooping": (_STOPS, "a snooping bridge remembers listeners until the next query"),
+    "robustness/one": (_STOPS, "one lost message ends no membership"),
+    "robustness/lossy": (_STOPS, "robustness makes up for the losses measured"),
+    "snooping/no-querier": (("stops", "unwanted", "not-tracked"), "a snooping bridge knows a querier"),
+    "snooping/other-querier": (_UNTRACKED, "a snooping bridge takes us for the querier"),
+    "snooping/not-reported": (_UNTRACKED, "a snooping bridge passes reports on to us"),
+    "stream/not-received": (_DARK, "datagrams of every joined group arrive"),
+    "stream/stopped": (_STOPS, "they go on arriving"),
+    "stream/ttl": (_DARK, "their TTL is high enough to be passed on"),
+    "stream/reverse-path": (_DARK, "the reverse path filter lets them in"),
+    "stream/martian": (_DARK, "their source address may send"),
+    "stream/foreign-source": (_DARK, "their source is in the upstream's alternative-subnets, if it has any"),
+    "mfc/hides": (_DARK, "no permanent entry leaves a subscriber out"),
+    "mfc/vanished": (_DARK, "the entries that we made are in the kernel"),
+    "group/nobody": (_UNTRACKED, "with --group: somebody joined it"),
+    "group/not-here": (_UNTRACKED, "with --group: where it is not joined"),
+    "group/local": (_DARK, "with --group: it is none of local-groups"),
+    "firewall/drops-streams": (_DARK, "the packet filter lets streams pass"),
+    "firewall/drops-reports": (_UNTRACKED, "the packet filter lets reports in"),
+    "firewall/drops-queries": (_STOPS, "the packet filter lets the provider's queries in"),
+    "firewall/drops-sent": (("no-stream", "stops"), "the packet filter lets our messages out"),
+    "unwanted/other-router": (_UNWANTED, "no other router forwards to our downstreams"),
+    "unwanted/flooding": (_UNWANTED, "a downstream bridge copies streams only to who asked"),
+    "unwanted/permanent": (_UNWANTED, "with --group or --symptom unwanted: permanent entries and static groups that no host needs"),
 }
 
 
-def _refused(patient: Patient) -> Iterator[Finding]:
-    for row in patient.interfaces("downstream"):
-        for counter in row.counters:
-            known = _REFUSALS.get(counter.name)
-            if known is None or not counter.value:
-                continue
-            severity, seen, cause, fix = known
-            yield Finding(
-                severity=severity,
-                code=f"report/{counter.name.removeprefix('rejected-')}",
-                where=_where(row),
-                seen=seen,
-                cause=cause,
-                evidence=f"{counter.name} of {row.family} is {counter.value}",
-                fix=fix,
-            )
+def diagnose(patient: Patient) -> list[Finding]:
+    """Every finding, the worst first; with a symptom, those that may be its cause."""
+    order = ("error", "warning", "note")
+    found = [one for check in CHECKS for one in check(patient) if patient.symptom is None or patient.symptom in CODES[one.code][0]]
+    return sorted(dict.fromkeys(found), key=lambda one: (order.index(one.severity), one.code, one.where))
 
 
-def _querier(patient: Patient) -> Iterator[Finding]:
-    forwards = {proxy.name for proxy in patient.running() if proxy.forward_when_non_querier}
-    for row in patient.interfaces("downstream"):
-        querier = row.querier
-        if querier is None or querier.self_ or querier.address is None or row.instance in forwards:
-            continue
-        yield Finding(
-            severity="warning",
-            code="querier/other",
-            where=_where(row),
-            seen="subscribers behind this interface get no stream from us",
-            cause="another router with a lower address asks for memberships there, so forwarding is its part (RFC 4605 3)",
-            evidence=f"{querier.address} is the querier for {querier.since_s or 0} s, not {', '.join(row.addresses) or 'us'}",
-            fix="forward-when-non-querier: yes, or switch the other querier off",
-        )
-
-
-def _robustness(patient: Patient) -> Iterator[Finding]:
-    for proxy in patient.running():
-        holders: tuple[tuple[str, ProxyConfig | InterfaceConfig], ...] = (
-            (proxy.name, proxy),
-            *((f"{proxy.name}/{one.interface}", one) for one in proxy.interfaces),
-        )
-        for where, holder in holders:
-            if holder.robustness == 1:
-                yield Finding(
-                    severity="warning",
-                    code="robustness/one",
-                    where=where,
-                    seen="streams stop now and then, after a brief period",
-                    cause="a single lost report or query ends a membership",
-                    evidence="robustness is 1",
-                    fix="robustness: 2, or 3 on a lossy link",
-                )
-
-
-def _deviations(patient: Patient) -> Iterator[Finding]:
-    for row in patient.state.deviations:
-        yield Finding(
-            severity="error",
-            code=f"deviation/{row.kind}",
-            where=row.name,
-            seen="streams or memberships may be dropped on this device",
-            cause="it is not as the configuration wants it: changed by hand, or it cannot be had",
-            evidence=f"expected {row.expected or 'nothing'}, found {row.found or 'nothing'}",
-            fix="igmpconf apply puts it back; keep others from changing it",
-        )
-
-
-def _stream(patient: Patient) -> Iterator[Finding]:
-    """Upstream was told, and nothing comes: the provider, its network, or something before us."""
-    uptimes: dict[tuple[str, Address], int] = {}
-    for membership in patient.state.groups:
-        key = (membership.instance, membership.group)
-        uptimes[key] = max(uptimes.get(key, 0), membership.uptime_s or 0)
-    told = {(row.instance, row.group): row.interface for row in patient.state.upstream}
-    up = {(row.instance, row.interface) for row in patient.interfaces("upstream") if row.up}
-    for (instance, group), uptime_s in sorted(uptimes.items(), key=str):
-        interface = told.get((instance, group))
-        if uptime_s < _PATIENCE_S or interface is None or (instance, interface) not in up or patient.group not in {None, group}:
-            continue
-        entries = [row for row in patient.state.mfc if (row.instance, row.group) == (instance, group)]
-        if entries and all(_is_silent(row) for row in entries):
-            yield Finding(
-                severity="warning",
-                code="stream/not-received",
-                where=f"{instance}/{interface}",
-                seen=f"{group} stays dark for everybody",
-                cause="we report the group upstream, and no datagram of it arrives: the source does not send, or the network before us loses it",
-                evidence=f"joined for {uptime_s} s, 0 datagrams forwarded",
-                fix=f"igmpconf sniff {interface} shows our reports; ask whoever runs the upstream network",
-            )
-
-
-def _is_silent(row: MfcRow) -> bool:
-    return row.packets == 0 and row.state == "waiting-for-data"
-
-
-def _group(patient: Patient) -> Iterator[Finding]:
-    """Who asked about one group hears also where it is not joined."""
-    group = patient.group
-    if group is None:
-        return
-    joined = {(row.instance, row.interface) for row in patient.state.groups if row.group == group}
-    if not joined:
-        yield Finding(
-            severity="warning",
-            code="group/nobody",
-            where=str(group),
-            seen=f"{group} stays dark for everybody",
-            cause="no subscriber has reported it on any downstream",
-            evidence=f"{len(patient.state.groups)} memberships are known, none of this group",
-            fix="igmpconf sniff IFACE --filter report, while a subscriber joins",
-        )
-        return
-    family = "ipv4" if group.version == 4 else "ipv6"
-    for row in patient.interfaces("downstream"):
-        if row.up and row.family == family and (row.instance, row.interface) not in joined:
-            yield Finding(
-                severity="note",
-                code="group/not-here",
-                where=_where(row),
-                seen=f"{group} is not forwarded to this interface",
-                cause="membership on that interface was not learned: nobody behind it has reported the group",
-                evidence=f"joined on {', '.join(sorted(name for _, name in joined))}",
-                fix=f"igmpconf sniff {row.interface} --filter report, while a subscriber there joins",
-            )
-
-
-CHECKS: tuple[Check, ...] = (_disabled, _not_up, _refused, _querier, _robustness, _deviations, _stream, _group)
+def plain(found: Finding) -> dict[str, Any]:
+    """A finding as JSON has it."""
+    return {**asdict(found), "symptoms": list(CODES[found.code][0])}

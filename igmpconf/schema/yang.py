@@ -13,6 +13,7 @@ from typing import Any
 
 from igmpconf.model.answers import MOST_LINES, CapturePage, LogPage
 from igmpconf.model.config import DeviceConfig, FirewallRule, ProxyConfig, StaticRoute, VlanConfig
+from igmpconf.model.diagnosis import DEFAULT_MS, LONGEST_MS, Diagnosis
 from igmpconf.model.leaf import (
     Bool,
     Duration,
@@ -113,6 +114,18 @@ def module_text() -> str:
                 out.text("description", "How many lines at most.")
         with out.block("output"):
             for n in nodes(LogPage):
+                _node(out, n, is_config=False)
+    out.line("")
+    with out.block("rpc diagnose"):
+        out.text("description", (Diagnosis.__doc__ or "").strip() + "  Looks at the device for a moment, one who asks after another.")
+        with out.block("input"), out.block("leaf window"):
+            with out.block("type uint32"):
+                out.line(f'range "0..{LONGEST_MS}";')
+            out.line('units "milliseconds";')
+            out.line(f"default {_double(str(DEFAULT_MS))};")
+            out.text("description", "How long to look; with 0 only what the kernel knows is told, and nothing of what passes.")
+        with out.block("output"):
+            for n in nodes(Diagnosis):
                 _node(out, n, is_config=False)
     for name, parameter, is_answered, description in _CAPTURES:
         out.line("")

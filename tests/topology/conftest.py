@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kit.doctor import Practice
 from tests.kit.netns import Net
 from tests.kit.site import Site
 
@@ -12,6 +13,14 @@ from tests.kit.site import Site
 def shared_site():
     with Net() as net:
         yield Site(net)
+
+
+@pytest.fixture
+def practice(site, tmp_path):
+    """An agent on the router, to be started by the test, and a doctor for it."""
+    made = Practice(site, tmp_path)
+    yield made
+    made.stop()
 
 
 @pytest.fixture

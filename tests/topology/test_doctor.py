@@ -2,6 +2,8 @@
 
 head --- wan [router] lan0 --- h0
                       lan1 --- h1
+
+Here: the device itself, memberships, one group.  What it stands on, streams, queriers and the packet filter have files of their own.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import sys
 import pytest
 
 from igmpconf.engine.messages import Query
-from tests.kit.agent import Agent
 from tests.kit.builders import TO_EX, record
-from tests.kit.netns import wait_until
+from tests.kit.conformance import covers
+from tests.kit.doctor import streaming
 from tests.kit.site import flows
 from tests.kit.wire import Stranger
 
@@ -23,116 +25,110 @@ pytestmark = pytest.mark.kernel
 G = "239.1.1.1"
 
 
-@pytest.fixture
-def doctor(site, tmp_path):
-    """Start an agent with these interfaces; the answer asks the doctor until he has the findings expected, as (code, where)."""
-    agents = []
-
-    def start(*interfaces, **leaves):
-        chosen = interfaces or ({"interface": "lan0"}, {"interface": "lan1"})
-        proxy = {"name": "default", "interfaces": [{"interface": "wan", "upstream": True}, *chosen], **leaves}
-        agents.append(Agent(site.router, tmp_path, {"igmp-proxy": [proxy]}))
-
-        def ask(*more):
-            command = [sys.executable, "-m", "igmpconf.cli.main", "doctor", "-d", f"unix:{agents[0].socket}", "--format", "json", *more]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.stdout, done.stderr
-            rows = json.loads(done.stdout)["devices"][0]["rows"]
-            assert done.returncode == (1 if any(row["severity"] != "note" for row in rows) else 0)
-            return rows
-
-        def expect(*found, more=()):
-            wanted = sorted(found)
-            return wait_until(
-                lambda: (rows := ask(*more)) is not None and sorted((row["code"], row["where"]) for row in rows) == wanted and (rows or [None]),
-                f"exactly {wanted}, the last was {ask(*more)}",
-                timeout_s=15,
-            )
-
-        return expect
-
-    yield start
-    for agent in agents:
-        assert agent.stop() == 0
-
-
-def test_a_healthy_device_has_no_finding(site, doctor):
-    expect = doctor()
+@covers("R076", "R077", "R078", "R079", "R080")
+def test_a_healthy_device_has_no_finding(site, practice):
+    """By the command, as it is typed."""
+    practice.start(family=["ipv4", "ipv6"], device={"firewall": {"manage": True}})
     site.member(site.h0, G).join()
-    flows(site.source("10.1.0.2"), G, site.tap(site.h0))
-    expect()
+    source = site.source("10.1.0.2")
+    flows(source, G, site.tap(site.h0))
+    command = [sys.executable, "-m", "igmpconf.cli.main", "doctor", "-d", f"unix:{practice.agent.socket}", "--format", "json", "--for", "500ms"]
+    with streaming(source, G):
+        practice.expect()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (device,) = json.loads(done.stdout)["devices"]
+    assert (done.returncode, device["rows"], device["window_ms"], device["unmeasured"]) == (0, [], 500, [])
 
 
-def test_the_stream_does_not_arrive(site, doctor):
-    expect = doctor()
+@covers("R087")
+def test_the_stream_does_not_arrive_or_ends(site, practice):
+    practice.start()
     site.member(site.h0, G).join()
-    (found,) = expect(("stream/not-received", "default/wan"))
-    assert G in found["seen"]
-    assert "0 datagrams" in found["evidence"]
+    site.member(site.h0, "239.1.1.2").join()
+    source = site.source("10.1.0.2")
+    flows(source, G, site.tap(site.h0))
+    for _ in range(50):
+        source.send(G)
+    stopped, silent = sorted(practice.expect(("stream/not-received", "default/wan"), ("stream/stopped", "default/wan")), key=lambda one: one.seen)
+    assert stopped.seen == f"{G} stopped for everybody"
+    assert "0 in the last 0.25 s" in stopped.evidence
+    assert "239.1.1.2" in silent.seen
+    assert "0 datagrams" in silent.evidence
 
 
-@pytest.mark.parametrize(("name", "code", "severity"), [("wan", "upstream/not-up", "error"), ("lan1", "downstream/not-up", "warning")])
-def test_an_interface_is_down(site, doctor, name, code, severity):
-    expect = doctor()
-    expect()
-    site.router.run(f"ip link set {name} down")
+@covers("R077", "R079")
+def test_an_interface_is_down_or_has_no_link(site, practice):
+    practice.start()
+    practice.expect()
+    site.router.run("ip link set lan1 down")
+    site.head.run("ip link set eth0 down")
     try:
-        (found,) = expect((code, f"default/{name}"))
-        assert found["severity"] == severity
+        lan1, wan = practice.expect(("upstream/not-up", "default/wan"), ("downstream/not-up", "default/lan1"))
+        assert (wan.severity, wan.cause) == ("error", "the interface has no link")
+        assert (lan1.severity, lan1.fix) == ("warning", "ip link set lan1 up")
     finally:
-        site.router.run(f"ip link set {name} up")
-    expect()
+        site.router.run("ip link set lan1 up")
+        site.head.run("ip link set eth0 up")
+    practice.expect()
 
 
-def test_an_interface_is_missing(doctor):
-    doctor({"interface": "lan0"}, {"interface": "lan9"})(("downstream/not-up", "default/lan9"))
+@covers("R079")
+def test_an_interface_is_missing(practice):
+    practice.start({"interface": "lan0"}, {"interface": "lan9"})
+    (found,) = practice.expect(("downstream/not-up", "default/lan9"))
+    assert found.evidence == "lan9 does not exist"
 
 
-def test_the_instance_is_switched_off(doctor):
-    doctor(enabled=False)(("instance/disabled", "default"))
+def test_the_instance_is_switched_off(practice):
+    practice.start(enabled=False)
+    practice.expect(("instance/disabled", "default"))
 
 
-def test_a_subscriber_of_another_subnet(site, doctor):
-    expect = doctor()
-    expect()
+def test_a_subscriber_of_another_subnet(site, practice):
+    practice.start()
+    practice.expect()
     Stranger(site.net, site.h0, "eth0").report("172.16.0.9", 3, record(TO_EX, G))
-    (found,) = expect(("report/sender", "default/lan0"))
-    assert found["evidence"] == "rejected-sender of ipv4 is 1"
-    assert found["fix"].startswith("alternative-subnets")
+    (found,) = practice.expect(("report/sender", "default/lan0"))
+    assert found.evidence == "rejected-sender of ipv4 is 1"
+    assert found.fix.startswith("alternative-subnets")
 
 
-def test_a_rule_denies_the_group(site, doctor):
-    expect = doctor(groups=[{"sequence": 1, "action": "deny", "group": ["239.0.0.0/8"]}])
+def test_a_rule_denies_the_group(site, practice):
+    practice.start(groups=[{"sequence": 1, "action": "deny", "group": ["239.0.0.0/8"]}])
     site.member(site.h0, G).join()
-    expect(("report/denied", "default/lan0"))
+    practice.expect(("report/denied", "default/lan0"))
 
 
-def test_more_groups_than_the_interface_may_hold(site, doctor):
-    expect = doctor({"interface": "lan0", "max-groups": 1})
+def test_more_groups_than_the_interface_may_hold(site, practice):
+    practice.start({"interface": "lan0", "max-groups": 1})
     source = site.source("10.1.0.2")
     site.member(site.h0, G).join()
     flows(source, G, site.tap(site.h0))
     site.member(site.h0, "239.1.1.2").join()
-    expect(("report/group-limit", "default/lan0"))
+    practice.expect(("report/group-limit", "default/lan0"))
 
 
-def test_another_querier(site, doctor):
-    expect = doctor()
-    expect()
+@covers("R084")
+def test_another_querier(site, practice):
+    practice.start()
+    practice.expect()
     Stranger(site.net, site.h1, "eth0").query("10.0.0.9", Query(b"", 3, robustness=2, interval_ms=125_000))
-    (found,) = expect(("querier/other", "default/lan1"))
-    assert "10.0.0.9" in found["evidence"]
+    (found,) = practice.expect(("querier/other", "default/lan1"))
+    assert "10.0.0.9" in found.evidence
 
 
-def test_robustness_of_one(doctor):
-    doctor({"interface": "lan0", "robustness": 1})(("robustness/one", "default/lan0"))
+@covers("R094")
+def test_robustness_of_one(practice):
+    practice.start({"interface": "lan0", "robustness": 1})
+    practice.expect(("robustness/one", "default/lan0"))
 
 
-def test_a_group_that_nobody_asked_for_and_one_that_is_joined_elsewhere(site, doctor):
-    expect = doctor()
-    (found,) = expect(("group/nobody", G), more=("--group", G))
-    assert "no subscriber has reported it" in found["cause"]
+@covers("R080", "R081", "R082", "R089")
+def test_a_group_that_nobody_asked_for_and_one_that_is_joined_elsewhere(site, practice):
+    practice.start()
+    (found,) = practice.expect(("group/nobody", G), group=G)
+    assert "no subscriber has reported it" in found.cause
     site.member(site.h0, G).join()
     flows(site.source("10.1.0.2"), G, site.tap(site.h0))
-    (found,) = expect(("group/not-here", "default/lan1"), more=("--group", G))
-    assert "was not learned" in found["cause"]
+    (found,) = practice.expect(("group/not-here", "default/lan1"), group=G)
+    assert "was not learned" in found.cause

@@ -6,6 +6,10 @@ One driver serves every machine (house: one shape for everything stateful).  It 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
+import select
+import selectors
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
@@ -27,6 +31,59 @@ class Clock:
 
     def __call__(self) -> int:
         return (time.monotonic_ns() - self._start_ns) // 1_000_000
+
+
+class PromptSelector(selectors.EpollSelector):
+    """An event loop's selector that calls some readers itself, before the loop gets its turn: a stream waits for them.
+
+    `failed` is told what such a reader raised.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoll = select.epoll.fromfd(os.dup(self.fileno()))  # the same instance, by an interface that is public
+        self._prompt: dict[int, Callable[[], None]] = {}
+        self.failed: Callable[[Exception], None] = _raised
+
+    def add_prompt_reader(self, fd: int, read: Callable[[], None]) -> None:
+        """Call `read` whenever `fd` is readable."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._prompt[fd] = read
+
+    def remove_prompt_reader(self, fd: int) -> None:
+        """No more calls; harmless if there was no such reader."""
+        if self._prompt.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As in the base class: a timeout is rounded up to milliseconds, and None waits for ever."""
+        wait_s = -1.0 if timeout is None else math.ceil(timeout * 1_000) / 1_000 if timeout > 0 else 0.0
+        try:
+            events = self._epoll.poll(wait_s)
+        except InterruptedError:
+            return []
+        ready = []
+        for fd, event in events:
+            read = self._prompt.get(fd)
+            if read is None:
+                key = self.get_map().get(fd)
+                if key is not None:
+                    mask = (selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0) | (selectors.EVENT_READ if event & ~select.EPOLLOUT else 0)
+                    ready.append((key, mask & key.events))
+                continue
+            try:
+                read()
+            except Exception as error:  # noqa: BLE001 - a bug of a reader must not end the loop
+                self.failed(error)
+        return ready
+
+    def close(self) -> None:
+        self._epoll.close()
+        super().close()
+
+
+def _raised(error: Exception) -> None:
+    raise error
 
 
 class Driver(Generic[E, F]):
@@ -63,7 +120,9 @@ class Driver(Generic[E, F]):
         handle, clock = self._machine.handle, self._clock
         for event in events:
             effects = handle(event, clock())
-            news = self._perform(effects) if effects else ()
+            if not effects:
+                continue
+            news = self._perform(effects)
             for _ in range(_MAX_ROUNDS):
                 if not news:
                     break

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
 
-from igmpconf.runtime import Clock, Driver
+from igmpconf.runtime import Clock, Driver, PromptSelector
 
 
 class Recorder:
@@ -128,3 +129,72 @@ def test_the_clock_never_goes_back():
     seen = [clock() for _ in range(1000)]
     assert seen == sorted(seen)
     assert seen[0] < 1000
+
+
+# -- readers that the selector calls itself -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prompt():
+    selector = PromptSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    ours, theirs = socket.socketpair()
+    yield selector, loop, ours, theirs
+    loop.close()
+    ours.close()
+    theirs.close()
+
+
+def test_a_prompt_reader_is_called_from_the_poll_and_the_loop_goes_on(prompt):
+    selector, loop, ours, theirs = prompt
+    order = []
+
+    def read():
+        order.append(ours.recv(1))
+        loop.call_soon(order.append, "soon")
+
+    selector.add_prompt_reader(ours.fileno(), read)
+    loop.call_later(0.01, theirs.send, b"x")
+    loop.call_later(0.03, order.append, "timer")
+    run_until(loop, lambda: len(order) == 3)
+    assert order == [b"x", "soon", "timer"]
+    selector.remove_prompt_reader(ours.fileno())
+    selector.remove_prompt_reader(ours.fileno())
+    theirs.send(b"y")
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert len(order) == 3
+
+
+def test_ordinary_readers_and_writers_work_beside_it(prompt):
+    _, loop, ours, theirs = prompt
+
+    async def talk():
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        writer.write(b"?" * 1_000_000)  # more than the socket takes at once: it has to wait until it may write
+        left = 1_000_000
+        while left:
+            left -= len(await loop.sock_recv(ours, 65_536))
+        await writer.drain()
+        await loop.sock_sendall(ours, b"!")
+        assert await reader.readexactly(1) == b"!"
+        writer.close()
+
+    ours.setblocking(False)
+    loop.run_until_complete(asyncio.wait_for(talk(), 10))
+
+
+def test_what_a_prompt_reader_raises_is_told_and_ends_nothing(prompt):
+    selector, loop, ours, theirs = prompt
+    told = []
+
+    def read():
+        ours.recv(1)
+        raise ValueError("a bug")
+
+    selector.failed = told.append
+    selector.add_prompt_reader(ours.fileno(), read)
+    theirs.send(b"x")
+    run_until(loop, lambda: told)
+    theirs.send(b"x")
+    run_until(loop, lambda: len(told) == 2)
+    assert [str(error) for error in told] == ["a bug", "a bug"]

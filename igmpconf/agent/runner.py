@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import ipaddress
 import logging
 import random
@@ -37,14 +38,14 @@ from igmpconf.engine.events import (
 from igmpconf.engine.family import IGMP, MLD
 from igmpconf.ids import IfIndex, TableId
 from igmpconf.linux.flows import Flows
-from igmpconf.linux.kernel import Interface, Kernel, LinkNews, MulticastTable, RouteEntry
+from igmpconf.linux.kernel import Arrival, Interface, Kernel, LinkNews, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
 from igmpconf.model.config import DeviceConfig, ProxyConfig, default_of
 from igmpconf.model.leaf import Address, Prefix
 from igmpconf.model.state import AgentState, DeviceState, InterfaceRow, MfcRow, SourceRow, counters
 from igmpconf.observe.record import Recorder
-from igmpconf.runtime import Clock, Driver
+from igmpconf.runtime import Clock, Driver, PromptSelector
 
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn: a NETCONF session waits 2 ms while hosts refresh, 20 ms while all are new
@@ -98,8 +99,21 @@ class _Instance:
         self.engine = Engine(table.family, draw=tap.draw if tap is not None else _drawn)
         machine = self._cause.around(tap.around(self.engine) if tap is not None else self.engine)
         self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop, hear_first=lambda: hear(self))
+        self.heard_ms = 0
         self._is_trying = False
         self._refusal: EffectFailed | None = None
+
+    def hear_one(self, packet: PacketReceived) -> None:
+        """A message by itself: a listener may wait for the entry it leads to, so that is made before anything is worked out."""
+        entry = self.engine.foreseen(packet)
+        if entry is None:
+            self.driver.feed((packet,))
+            return
+        self.performer.forestall(entry)
+        try:
+            self.driver.feed((packet,))
+        finally:
+            self.performer.end_forestalling()
 
     def start(self, config: ProxyConfig, interfaces: Mapping[IfIndex, Interface]) -> None:
         """The first configuration, in the order that the engine wants: links and found entries follow it.  Raises KernelError."""
@@ -204,6 +218,7 @@ class Runner:
         recorder: EngineRecorder | None = None,
         flows: Flows | None = None,
         surroundings: Surroundings | None = None,
+        selector: PromptSelector | None = None,
     ) -> None:
         self._kernel = kernel
         self._loop = loop
@@ -213,6 +228,7 @@ class Runner:
         self._recorder = recorder
         self._flows = flows
         self._surroundings = surroundings
+        self._selector = selector
         if surroundings is not None:
             surroundings.subnets = self._subnets
             surroundings.tables = lambda: [instance.table for instance in self._instances.values()]
@@ -300,12 +316,19 @@ class Runner:
         """After the configuration is in force: start listening, and let go of what was held and nobody wants."""
         for instance in opened:
             instance.driver.feed(instance.performer.forget_unclaimed())
-            self._loop.add_reader(instance.table.fileno(), self._readable, instance)
+            self._listen(instance)
         for key, (table, sock) in self._held.items():
             sock.close()
             if self._holder is not None:
                 self._holder.drop(held_name(key, table))
         self._held.clear()
+
+    def _listen(self, instance: _Instance) -> None:
+        fd = instance.table.fileno()
+        if self._selector is not None:
+            self._selector.add_prompt_reader(fd, functools.partial(self._readable, instance))
+        else:
+            self._loop.add_reader(fd, self._readable, instance)
 
     def _close(self, key: _Key) -> None:
         """Leave upstream politely and remove the kernel state of an instance."""
@@ -318,31 +341,45 @@ class Runner:
 
     def _let_go(self, instance: _Instance) -> None:
         instance.driver.close()
-        self._loop.remove_reader(instance.table.fileno())
+        fd = instance.table.fileno()
+        if self._selector is not None:
+            self._selector.remove_prompt_reader(fd)
+        else:
+            self._loop.remove_reader(fd)
         instance.table.close()
 
     # what happens
 
-    def _readable(self, instance: _Instance) -> bool:
-        """One batch; False when there was nothing."""
+    def _readable(self, instance: _Instance) -> None:
+        """Nearly always there is one message; where another came just before there may be many, and they are read together."""
+        now_ms = self._clock()
+        limit = 1 if now_ms != instance.heard_ms else _BATCH
+        instance.heard_ms = now_ms
+        events = self._events(instance.table.receive(limit))
+        if len(events) == 1 and type(events[0]) is PacketReceived:
+            instance.hear_one(events[0])
+        elif events:
+            instance.driver.feed(events)
+
+    def _events(self, arrivals: Sequence[Arrival]) -> list[Event]:
         own = self._own  # the kernel's own host side reports its memberships too; they are not a listener's
-        arrivals = instance.table.receive(_BATCH)
         packets: list[PacketReceived] = []
         events: list[Event] = []
         for arrival in arrivals:
-            if not isinstance(arrival, PacketReceived):
+            if type(arrival) is not PacketReceived:
                 events.append(arrival)
             elif (arrival.ifindex, arrival.sender) not in own:
                 packets.append(arrival)
         if packets:
             events.append(packets[0] if len(packets) == 1 else PacketsReceived(tuple(packets)))
-        instance.driver.feed(events)
-        return bool(arrivals)
+        return events
 
     def _hear_all(self, instance: _Instance) -> None:
         for _ in range(_MOST_BATCHES):
-            if not self._readable(instance):
+            arrivals = instance.table.receive(_BATCH)
+            if not arrivals:
                 return
+            instance.driver.feed(self._events(arrivals))
 
     def _links_readable(self) -> None:
         news = self._links.read()

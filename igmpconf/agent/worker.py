@@ -8,13 +8,15 @@ the keeper is gone   become a keeper, which starts the next worker
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +32,13 @@ from igmpconf.linux.flows import Flows
 from igmpconf.linux.system import SystemKernel
 from igmpconf.observe.log import for_journal
 from igmpconf.observe.record import Recorder, program_version
+from igmpconf.runtime import PromptSelector
 
 PID_FILE = "engine.pid"
+_YOUNG_OBJECTS = 5_000  # before they are looked through: a listener does not wait for a pass over thousands of groups
+_AT_ONCE = frozenset({"warning", "error"})
+_WAIT_S = 0.01
+_MOST_WAITING = 1_000
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -52,7 +59,9 @@ def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.soc
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger().handlers[0].addFilter(for_journal)
     try:
-        how = asyncio.run(_work(options, link, held))
+        selector = PromptSelector()
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            how = runner.run(_work(options, link, held, selector))
     except IgmpconfError as error:
         say(error.message, error.hint)
         return error.exit_code
@@ -61,10 +70,11 @@ def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.soc
     return how
 
 
-async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int | dict[str, socket.socket]:
+async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket], selector: PromptSelector) -> int | dict[str, socket.socket]:
     """The exit code, or, when the keeper is gone, the sockets to keep."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_unexpected)
+    selector.failed = lambda error: loop.call_exception_handler({"message": "unexpected", "exception": error})
     end: asyncio.Future[str] = loop.create_future()
 
     def end_by(reason: str) -> None:
@@ -76,17 +86,19 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
     recorder = _recorder(options.record) if options.record is not None else None
     stream = EventStream()
 
-    def tell(note: Note) -> None:
-        _log_note(note)
+    def tell(note: Note, at_s: float) -> None:
+        _log_note(note, at_s)
         stream.noted(note)
 
+    notes = Unhurried(tell, loop)
     runner = Runner(
         SystemKernel(),
         loop=loop,
-        log=tell,
+        log=notes,
         holder=link,
         held=held,
         recorder=recorder,
+        selector=selector,
         flows=Flows(loop=loop, log=_log_note),
         surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir),
     )
@@ -96,12 +108,15 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
     link.ready()
+    _settle_memory()
     reason = await end
     logging.getLogger("igmpconf.agent").info("ending: %s", reason)
     loop.remove_reader(link.socket.fileno())
+    notes.tell_all()
     await service.close()
     if reason == "told":
         runner.close()
+        notes.tell_all()
         (options.state_dir / PID_FILE).unlink(missing_ok=True)
         return 0
     kept = {name: sock.dup() for name, sock in runner.sockets().items()} if reason == "keeper-lost" else {}
@@ -117,13 +132,52 @@ def _recorder(path: Path) -> EngineRecorder:
     return Recorder(path, ENGINE, program=program_version(), tell=lambda reason: log.warning("recording to %s ended: %s", path, reason))
 
 
-def _log_note(note: Note) -> None:
+def _settle_memory() -> None:
+    """What is there now stays to the end: no collection need look at it again, and young objects are few where nothing happens."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+
+
+class Unhurried:
+    """Engines' notes become lines and notifications a moment later, with the time they were made.
+
+    Until then whoever waits for a stream, or for the processor, has it: words take longer than a forwarding entry.
+    """
+
+    def __init__(self, tell: Callable[[Note, float], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._tell = tell
+        self._loop = loop
+        self._waiting: list[tuple[Note, float]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(self, note: Note) -> None:
+        self._waiting.append((note, time.time()))
+        if note.level in _AT_ONCE or len(self._waiting) >= _MOST_WAITING:
+            self.tell_all()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_WAIT_S, self.tell_all)
+
+    def tell_all(self) -> None:
+        """Everything that waits, in its order."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        for note, at_s in waiting:
+            self._tell(note, at_s)
+
+
+def _log_note(note: Note, at_s: float | None = None) -> None:
     logger = logging.getLogger("igmpconf.engine")
     level = _LEVELS[note.level]
     if logger.isEnabledFor(level):
         # a burst of joins is as many lines, most of which nobody keeps: no search for the caller, words only when they are written
         extra = {"event": note.event, "fields": note.fields}
-        logger.handle(logger.makeRecord(logger.name, level, __file__, 0, "%s %s", (note.event, _Said(note.fields)), None, extra=extra))
+        record = logger.makeRecord(logger.name, level, __file__, 0, "%s %s", (note.event, _Said(note.fields)), None, extra=extra)
+        if at_s is not None:
+            record.created, record.msecs = at_s, at_s % 1 * 1_000
+        logger.handle(record)
 
 
 class _Said:

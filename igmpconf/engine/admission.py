@@ -43,6 +43,10 @@ class Admission:
     def is_source_specific(self, group: bytes) -> bool:
         return group in self._ssm_range
 
+    def is_plain(self, group: bytes) -> bool:
+        """No rule speaks of anybody's wish for `group` from any source: it may be joined."""
+        return not self._rules and not self._family.stays_on_link(group) and group not in self._ssm_range
+
     def admitted(self, record: Record, *, is_latest: bool, now_ms: int) -> Record | None:
         """The part of `record` that may have an effect, or None; `is_latest` False: it came in an older version."""
         group = record.group

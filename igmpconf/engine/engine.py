@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 from igmpconf.engine.downstream import Downstream
-from igmpconf.engine.effects import ClearVif, Effect, SendPacket, SetVif
+from igmpconf.engine.effects import ClearVif, Effect, SendPacket, SetRoute, SetVif
 from igmpconf.engine.events import (
     CacheMissed,
     ConfigReplaced,
@@ -31,6 +31,7 @@ from igmpconf.engine.events import (
     WrongInterface,
 )
 from igmpconf.engine.family import Family
+from igmpconf.engine.foresight import Foresight
 from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query
 from igmpconf.engine.outbox import Outbox
@@ -60,6 +61,7 @@ class Engine:
         self.topology = Topology(None, {}, set())
         self.proxy = Proxy(family.address_bytes, family.stays_on_link)
         self.routes = Routes(self.outbox, self.topology)
+        self._foresight = Foresight(self.downstreams, self.proxy, self.routes, family.sole_join)
         self.retry = Retry(self.outbox, self._truth)
         self._dirty_routes: dict[bytes, None] = {}
         self._all_routes_dirty = False
@@ -84,8 +86,17 @@ class Engine:
         else:
             self._ring(now_ms)
             self._hear(event, now_ms)
+            if type(event) is not TimePassed:
+                self._foresight.forget()
         self._settle(now_ms)
         return self.outbox.taken()
+
+    def foreseen(self, packet: PacketReceived) -> SetRoute | None:
+        """An entry that handling `packet` is certain to state, or None; it may be made before, because a listener waits.
+
+        Changes nothing (foresight.py).
+        """
+        return self._foresight.entry(packet)
 
     def next_deadline_ms(self) -> int | None:
         return self.outbox.alarms.next_ms()
@@ -277,6 +288,7 @@ class Engine:
             ifindex for ifindex, downstream in self.downstreams.items() if downstream.is_running and (downstream.querier.is_querier or anyway)
         }
         self._all_routes_dirty = True
+        self._foresight.forget()
 
     def _asked(self, ifindex: IfIndex, query: Query, now_ms: int) -> None:
         """Of several downstreams to one network one is its router (RFC 3376 6, FWD-12): have them hear each other.

@@ -13,6 +13,7 @@ from igmpconf.engine.messages import Query, Record, Report
 from igmpconf.engine.wire import igmp, mld
 
 Decoder = Callable[[bytes, bytes, bytes | None, int, bool], Query | Report]
+SoleJoin = Callable[[bytes, bytes, bytes | None, int, bool], tuple[int, bytes] | None]
 QueryEncoder = Callable[[Query, int], list[bytes]]
 ReportEncoder = Callable[[int, Iterable[Record], int], list[tuple[bytes, bytes]]]
 
@@ -37,6 +38,7 @@ class Family:
     asks_unnumbered: bool  # a query may come from the unspecified address (RFC 4541 2.1.1; RFC 3810 5.1.14)
     smallest_answer_ms: int  # least delay of an answer to an older query: IGMP (0, max], MLD [0, max] (MLD-18)
     decode: Decoder = field(repr=False)  # (payload, sender, destination, ttl, router_alert); raises WireError only
+    sole_join: SoleJoin = field(repr=False)  # as `decode`; (version, group) if all the message says is that somebody wants any source of it
     encode_query: QueryEncoder = field(repr=False)  # (query, mtu_bytes) -> payloads
     encode_report: ReportEncoder = field(repr=False)  # (version, records, mtu_bytes) -> (destination, payload) pairs
     is_group: Callable[[bytes], bool] = field(repr=False)
@@ -89,6 +91,7 @@ IGMP = Family(
     asks_unnumbered=True,
     smallest_answer_ms=1,
     decode=igmp.decode,
+    sole_join=igmp.sole_join,
     encode_query=igmp.encode_query,
     encode_report=igmp.encode_report,
     is_group=igmp.is_group,
@@ -116,6 +119,7 @@ MLD = Family(
     asks_unnumbered=False,
     smallest_answer_ms=0,
     decode=mld.decode,
+    sole_join=mld.sole_join,
     encode_query=mld.encode_query,
     encode_report=mld.encode_report,
     is_group=mld.is_group,

@@ -12,6 +12,7 @@ from igmpconf.engine.messages import RecordKind
 from igmpconf.engine.sources import EVERYTHING, SourceSet
 
 _NO_SOURCES: frozenset[bytes] = frozenset()
+_IS_IN, _IS_EX, _TO_IN, _TO_EX, _ALLOW, _BLOCK = RecordKind  # reading an attribute of an enumeration costs a call in Python 3.11
 
 
 class Asked(NamedTuple):
@@ -96,44 +97,40 @@ class GroupState:
 
     def _apply_including(self, kind: RecordKind, listed: frozenset[bytes], until_ms: int) -> Asked:
         wanted = self.wanted
-        match kind:
-            case RecordKind.IS_IN | RecordKind.ALLOW:  # T1, T5
-                return _CHANGED if self._want(listed, until_ms) else _UNCHANGED
-            case RecordKind.IS_EX | RecordKind.TO_EX:  # T2, T7
-                kept = {source: at_ms for source, at_ms in wanted.items() if source in listed}
-                self.blocked = listed.difference(wanted) or _NO_SOURCES
-                self.wanted = kept
-                self.exclude, self.exclude_until_ms = True, until_ms
-                return Asked(True, sources=frozenset(kept)) if kind is RecordKind.TO_EX else _CHANGED
-            case RecordKind.BLOCK:  # T6
-                return Asked(False, sources=listed.intersection(wanted))
-            case RecordKind.TO_IN:  # T8
-                doubtful = frozenset(wanted).difference(listed)
-                return Asked(self._want(listed, until_ms), sources=doubtful)
+        if kind is _IS_IN or kind is _ALLOW:  # T1, T5
+            return _CHANGED if self._want(listed, until_ms) else _UNCHANGED
+        if kind is _IS_EX or kind is _TO_EX:  # T2, T7
+            kept = {source: at_ms for source, at_ms in wanted.items() if source in listed}
+            self.blocked = listed.difference(wanted) or _NO_SOURCES
+            self.wanted = kept
+            self.exclude, self.exclude_until_ms = True, until_ms
+            return Asked(True, sources=frozenset(kept)) if kind is _TO_EX else _CHANGED
+        if kind is _BLOCK:  # T6
+            return Asked(False, sources=listed.intersection(wanted))
+        doubtful = frozenset(wanted).difference(listed)  # T8
+        return Asked(self._want(listed, until_ms), sources=doubtful)
 
     def _apply_excluding(self, kind: RecordKind, listed: frozenset[bytes], until_ms: int) -> Asked:
         wanted, blocked = self.wanted, self.blocked
-        match kind:
-            case RecordKind.IS_IN | RecordKind.ALLOW:  # T3, T9
-                return _CHANGED if self._unblock(listed, until_ms) else _UNCHANGED
-            case RecordKind.IS_EX | RecordKind.TO_EX:  # T4, T11
-                # T4 gives new sources the membership interval, T11 what the group timer still has
-                fresh_ms = until_ms if kind is RecordKind.IS_EX else self.exclude_until_ms
-                doubtful = listed.difference(blocked)
-                before = len(blocked)
-                self.wanted = {source: wanted.get(source, fresh_ms) for source in doubtful}
-                self.blocked = (blocked & listed) or _NO_SOURCES
-                self.exclude_until_ms = until_ms
-                changed = len(self.blocked) != before
-                return Asked(changed, sources=doubtful if kind is RecordKind.TO_EX else _NO_SOURCES)
-            case RecordKind.BLOCK:  # T10
-                doubtful = listed.difference(blocked)
-                for source in doubtful:
-                    wanted.setdefault(source, self.exclude_until_ms)
-                return Asked(False, sources=doubtful)
-            case RecordKind.TO_IN:  # T12
-                doubtful = frozenset(wanted).difference(listed)
-                return Asked(self._unblock(listed, until_ms), group=True, sources=doubtful)
+        if kind is _IS_IN or kind is _ALLOW:  # T3, T9
+            return _CHANGED if self._unblock(listed, until_ms) else _UNCHANGED
+        if kind is _IS_EX or kind is _TO_EX:  # T4, T11
+            # T4 gives new sources the membership interval, T11 what the group timer still has
+            fresh_ms = until_ms if kind is _IS_EX else self.exclude_until_ms
+            doubtful = listed.difference(blocked)
+            before = len(blocked)
+            self.wanted = {source: wanted.get(source, fresh_ms) for source in doubtful}
+            self.blocked = (blocked & listed) or _NO_SOURCES
+            self.exclude_until_ms = until_ms
+            changed = len(self.blocked) != before
+            return Asked(changed, sources=doubtful if kind is _TO_EX else _NO_SOURCES)
+        if kind is _BLOCK:  # T10
+            doubtful = listed.difference(blocked)
+            for source in doubtful:
+                wanted.setdefault(source, self.exclude_until_ms)
+            return Asked(False, sources=doubtful)
+        doubtful = frozenset(wanted).difference(listed)  # T12
+        return Asked(self._unblock(listed, until_ms), group=True, sources=doubtful)
 
     def _want(self, listed: frozenset[bytes], until_ms: int) -> bool:
         wanted = self.wanted
@@ -193,15 +190,14 @@ class GroupState:
         host = self.hosts.get(sender)
         said = SourceSet(listed)
         before = host.sources if host is not None else SourceSet()
-        match kind:
-            case RecordKind.IS_EX | RecordKind.TO_EX:
-                after = SourceSet(listed, True) if listed else EVERYTHING
-            case RecordKind.TO_IN:
-                after = said
-            case RecordKind.BLOCK:
-                after = before - said
-            case RecordKind.IS_IN | RecordKind.ALLOW:
-                after = before | said
+        if kind is _IS_EX or kind is _TO_EX:
+            after = SourceSet(listed, True) if listed else EVERYTHING
+        elif kind is _TO_IN:
+            after = said
+        elif kind is _BLOCK:
+            after = before - said
+        else:
+            after = before | said
         if not after:
             self.hosts.pop(sender, None)
         elif host is not None:

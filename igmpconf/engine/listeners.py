@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from igmpconf.engine.admission import Admission
-from igmpconf.engine.groupstate import Asked, GroupState
+from igmpconf.engine.groupstate import Asked, GroupState, HostState
 from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query, Record, RecordKind, Report
 from igmpconf.engine.querier import Querier
@@ -113,7 +113,27 @@ class Listeners:
                         host.until_ms = until_ms
                         state.last_reporter = sender
                         continue
+            elif (record.kind is _IS_EX or record.kind is _TO_EX) and not record.sources and self._admission.is_plain(record.group):
+                self._join(record.group, sender, version, now_ms)
+                continue
             self._apply(record, state, sender, version, now_ms)
+
+    def _join(self, group: bytes, sender: bytes, version: int, now_ms: int) -> None:
+        """What nearly all news is: a first host wants a group, from any source.  The same as `_apply`, by fewer steps: a stream waits."""
+        if self._is_full(group, now_ms):
+            return
+        until_ms = now_ms + self._membership_ms
+        state = self.groups[group] = GroupState(group, now_ms)
+        state.exclude, state.exclude_until_ms = True, until_ms
+        state.hosts[sender] = HostState(EVERYTHING, until_ms)
+        state.last_reporter = sender
+        if version != self._latest:
+            state.older_until_ms[version] = now_ms + self._older_host_ms
+        if sender == self._outbox.family.unspecified:
+            state.is_tracked = False
+        self._changed(group, EVERYTHING)  # whatever is static beside it
+        self._interface.note("info", "membership/joined", group=group, sender=sender)
+        self._outbox.wake(self, group, until_ms)
 
     def _apply(self, record: Record, state: GroupState | None, sender: bytes, version: int, now_ms: int) -> None:
         kind = record.kind

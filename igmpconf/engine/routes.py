@@ -23,13 +23,14 @@ from igmpconf.engine.interface import Interface
 from igmpconf.engine.outbox import Outbox
 from igmpconf.engine.params import StaticEntry
 from igmpconf.engine.prefixes import PrefixSet
-from igmpconf.engine.sources import SourceSet
+from igmpconf.engine.sources import EVERYTHING, SourceSet
 from igmpconf.ids import IfIndex
 
 Key = tuple[bytes | None, bytes | None]  # source, group; None: any
 Leaving = tuple[tuple[IfIndex, int], ...]  # as in SetRoute: sorted (interface, TTL threshold)
 
 ANY: Key = (None, None)
+_ANY_SOURCE: tuple[bytes | None, ...] = (None,)
 _MOST_SHARED = 1_000
 
 
@@ -72,6 +73,7 @@ class Routes:
         self._is_bridged = False
         self._static: dict[bytes, tuple[StaticEntry, ...]] = {}
         self._sources: dict[bytes, tuple[bytes | None, ...]] = {}  # installed sources, by group
+        self._plain: dict[tuple[IfIndex, ...], tuple[IfIndex, Leaving]] = {}  # by who wants everything; as long as the interfaces are as they are
         self._leavings: dict[Leaving, Leaving] = {}  # one object for all entries that leave alike
         self.installed: dict[Key, tuple[IfIndex, Leaving]] = {}
         self.is_held_back = True
@@ -84,6 +86,7 @@ class Routes:
         self._static = {group: tuple(entries) for group, entries in by_group.items()}
         self._local = local_groups
         self._is_bridged = is_bridged
+        self._plain.clear()
 
     def static_entries(self) -> Iterator[StaticEntry]:
         for entries in self._static.values():
@@ -115,13 +118,43 @@ class Routes:
 
     def refresh_any(self) -> None:
         """The (*,*) entry follows the interfaces."""
+        self._plain.clear()
         wanted = self._any()
         self._install({ANY: wanted} if wanted is not None else {}, (ANY,) if ANY in self.installed else ())
 
     def refresh(self, group: bytes, wants: Mapping[IfIndex, SourceSet]) -> None:
         """Bring the entries of `group` in step with what the downstreams want of it."""
         present = self._sources.get(group, ())
+        plain = self._plain_entry(group, wants) if wants else None
+        if plain is not None and (not present or present == _ANY_SOURCE):
+            key = (None, group)
+            if self.installed.get(key) != plain:
+                self._remember(key, plain)
+                self._outbox.emit(SetRoute(None, group, *plain))
+            return
         self._install(self._wanted(group, wants), [(source, group) for source in present])
+
+    def foreseen(self, group: bytes, takers: tuple[IfIndex, ...]) -> SetRoute | None:
+        """What `refresh` will state once `takers` want everything of `group`, in this order, and nobody anything else; None: not at a glance."""
+        if self.is_held_back or group in self._static or (self._local and group in self._local) or self._sources.get(group, _ANY_SOURCE) != _ANY_SOURCE:
+            return None
+        plain = self._plain.get(takers)
+        return SetRoute(None, group, *plain) if plain is not None and self.installed.get((None, group)) != plain else None
+
+    def _plain_entry(self, group: bytes, wants: Mapping[IfIndex, SourceSet]) -> tuple[IfIndex, Leaving] | None:
+        """The only entry of a group that some want from any source and nobody in another way: as `_wanted` has it, by fewer steps."""
+        if self.is_held_back or group in self._static or (self._local and group in self._local) or self._outbox.family.stays_on_link(group):
+            return None
+        for wanted in wants.values():
+            if wanted is not EVERYTHING:
+                return None
+        takers = tuple(wants)
+        plain = self._plain.get(takers)
+        if plain is None:  # the next group that the same want is foreseen
+            plain = self._wanted(group, wants).get((None, group))
+            if plain is not None and len(self._plain) < _MOST_SHARED:
+                self._plain[takers] = plain
+        return plain
 
     def _install(self, wanted: Mapping[Key, tuple[IfIndex, Leaving]], present: Iterable[Key]) -> None:
         if self.is_held_back:

@@ -42,6 +42,7 @@ class Performer:
         self._vifs: dict[IfIndex, VifIndex] = table.vifs()
         self._claimed: set[IfIndex] = set()
         self._next_vif = 0
+        self._forestalled: SetRoute | None = None
         self.found: tuple[RouteEntry, ...] = tuple(table.routes())
         self._wanted: dict[_Key, SetRoute] = {
             (entry.source, entry.group): SetRoute(entry.source, entry.group, entry.iif, entry.oifs) for entry in self.found if entry.iif is not None
@@ -60,11 +61,30 @@ class Performer:
                     break
         return failed
 
+    def forestall(self, route: SetRoute) -> None:
+        """Make an entry that the engine is certain to state next; what the kernel refuses is left to the statement."""
+        try:
+            self._make(route)
+        except OSError:
+            return
+        self._forestalled = route
+
+    def end_forestalling(self) -> None:
+        """Undo an entry that was not stated after all, which would be a bug of the engine; nobody may get a stream by it."""
+        route, self._forestalled = self._forestalled, None
+        if route is None:
+            return
+        stated = self._wanted.get((route.source, route.group))
+        self.perform((stated if stated is not None else ClearRoute(route.source, route.group),))
+
     def _perform_one(self, effect: Effect) -> None:
         match effect:
             case SetRoute():
                 self._wanted[effect.source, effect.group] = effect
-                self._make(effect)
+                if effect == self._forestalled:
+                    self._forestalled = None
+                else:
+                    self._make(effect)
             case SendPacket():
                 self._table.send(effect)
             case Note():

@@ -81,6 +81,7 @@ class IgmpPackets:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._buffer = bytearray(_MAX_DATAGRAM_BYTES)
+        self._view = memoryview(self._buffer)
         self._link_layer: socket.socket | None = None
         self._identification = int.from_bytes(os.urandom(2), "big")
 
@@ -106,25 +107,18 @@ class IgmpPackets:
                 raise
             if length < 20:
                 continue
-            if buffer[9] == 0:  # im_mbz of struct igmpmsg lies where the protocol number of a packet is
-                upcall = _upcall(buffer[8], interfaces.get(VifIndex(buffer[10] | buffer[11] << 8)), bytes(buffer[12:16]), bytes(buffer[16:20]))
+            data = self._view[:length].tobytes()
+            if data[9] == 0:  # im_mbz of struct igmpmsg lies where the protocol number of a packet is
+                upcall = _upcall(data[8], interfaces.get(VifIndex(data[10] | data[11] << 8)), data[12:16], data[16:20])
                 if upcall is not None:
                     arrivals.append(upcall)
                 continue
-            ifindex = IfIndex(_PKTINFO.unpack_from(ancillary[0][2])[0]) if ancillary else IfIndex(0)
-            if ifindex not in vifs:
+            ifindex: IfIndex | None = _PKTINFO.unpack_from(ancillary[0][2])[0] if ancillary else None
+            if ifindex is None or ifindex not in vifs:
                 continue
-            header_bytes = (buffer[0] & 0x0F) << 2
-            arrivals.append(
-                PacketReceived(
-                    ifindex,
-                    bytes(buffer[12:16]),
-                    bytes(buffer[16:20]),
-                    bytes(buffer[header_bytes:length]),
-                    buffer[8],
-                    header_bytes > 20 and _has_router_alert(buffer, header_bytes),
-                )
-            )
+            header_bytes = (data[0] & 0x0F) << 2
+            router_alert = header_bytes > 20 and _has_router_alert(data, header_bytes)
+            arrivals.append(PacketReceived(ifindex, data[12:16], data[16:20], data[header_bytes:], data[8], router_alert))
         return arrivals
 
     def send(self, packet: SendPacket) -> None:
@@ -173,7 +167,7 @@ def _internet_checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def _has_router_alert(buffer: bytearray, header_bytes: int) -> bool:
+def _has_router_alert(buffer: bytes, header_bytes: int) -> bool:
     at = 20
     while at < header_bytes:
         kind = buffer[at]

@@ -68,8 +68,13 @@ class LogBook:
         """Whether a line would be kept."""
         return level in _ALWAYS or (topic in self._topics and (level != DEBUG or DEBUG in self._topics))
 
-    def take(self, level: str, topic: str, event: str, fields: Mapping[str, object] | Iterable[tuple[str, object]] = ()) -> LogRow | None:
-        """Keep a line if its topic is wanted and it is no repetition; what was kept, or None."""
+    def take(
+        self, level: str, topic: str, event: str, fields: Mapping[str, object] | Iterable[tuple[str, object]] = (), at_s: float | None = None
+    ) -> LogRow | None:
+        """Keep a line if its topic is wanted and it is no repetition; what was kept, or None.
+
+        `at_s` is the time of day at which it happened, if that is not now.
+        """
         if not self.wants(level, topic):
             return None
         pairs = tuple((name, _printable(value)) for name, value in dict(fields).items() if value is not None)
@@ -81,7 +86,7 @@ class LogBook:
         self._last += 1
         row = LogRow(
             number=self._last,
-            time=self._now(),
+            time=self._now() if at_s is None else _time_text(at_s),
             level=level,
             topic=topic,
             event=event,
@@ -127,7 +132,11 @@ class LogBook:
         return LogPage(started=self._started, last=self._last, lost=max(0, first - 1 - after) or None, lines=wanted)
 
     def _now(self) -> str:
-        return dt.datetime.fromtimestamp(self._wall_s(), dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return _time_text(self._wall_s())
+
+
+def _time_text(wall_s: float) -> str:
+    return dt.datetime.fromtimestamp(wall_s, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _printable(value: object) -> str:
@@ -160,7 +169,7 @@ class BookHandler(logging.Handler):
             fields = {"text": first, "detail": rest.strip() or None}
             row = self._book.take(level, NETCONF, record.name.removeprefix("igmpconf."), fields)
         else:
-            row = self._book.take(level, _topic(record.name, event), event, getattr(record, "fields", {}))
+            row = self._book.take(level, _topic(record.name, event), event, getattr(record, "fields", {}), record.created)
         record.for_journal = row is not None and self._book.is_journal
 
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from igmpconf.agent.runner import Runner
+from igmpconf.engine.effects import SetRoute
 from igmpconf.errors import KernelError
 from igmpconf.model.canon import from_plain
 from igmpconf.model.config import DeviceConfig
@@ -297,3 +298,51 @@ def test_counters_that_cannot_be_read_do_not_hide_the_state(site):
     assert len(state.interfaces) == 3
     assert all(row.packets is None for row in state.mfc)
     assert [note.event for note in site.notes if note.level == "warning"] == ["kernel/counters-unreadable"]
+
+
+# -- a listener waits for the entry, nobody for the rest ---------------------------------------------------------------------
+
+
+def _settled(site) -> None:
+    site.runner.replace(ONE)
+    site.join("lan0", "239.9.9.9")
+    site.run(lambda: site.kernel.forwarded("wan", "10.0.0.2", "239.9.9.9") == {"lan0"})
+    site.kernel.calls.clear()
+
+
+def test_the_entry_of_a_join_is_made_before_anything_is_said_and_once(site):
+    _settled(site)
+    site.join("lan0")
+    site.run(lambda: "send" in site.kernel.calls)
+    assert site.kernel.calls[0] == "set_route"
+    assert site.kernel.calls.count("set_route") == 1
+    assert site.kernel.forwarded("wan", "10.0.0.2", G) == {"lan0"}
+
+
+def test_an_entry_that_the_kernel_refuses_at_first_is_asked_for_again(site):
+    _settled(site)
+    site.kernel.refuse["set_route"] = errno.ENOBUFS
+    site.join("lan0")
+    site.run(lambda: site.kernel.calls.count("set_route") == 2)  # before, and when the engine states it
+    del site.kernel.refuse["set_route"]
+    site.run(lambda: site.kernel.forwarded("wan", "10.0.0.2", G) == {"lan0"})
+
+
+def test_an_entry_that_is_not_stated_after_all_is_taken_back(site):
+    _settled(site)
+    (instance,) = site.runner._instances.values()
+    stranger = SetRoute(None, ipaddress.ip_address("239.6.6.6").packed, site.kernel.index("wan"), ((site.kernel.index("lan0"), 1),))
+    instance.engine.foreseen = lambda packet: stranger
+    site.join("lan0")
+    site.run(lambda: site.kernel.forwarded("wan", "10.0.0.2", G) == {"lan0"})
+    assert site.kernel.forwarded("wan", "10.0.0.2", "239.6.6.6") == set()
+    del instance.engine.foreseen
+
+
+def test_messages_that_wait_together_are_handled_together(site):
+    _settled(site)
+    for number in range(50):
+        site.join("lan0", f"239.2.0.{number + 1}")
+    site.run(lambda: site.kernel.forwarded("wan", "10.0.0.2", "239.2.0.50") == {"lan0"})
+    assert site.kernel.calls.count("set_route") == 50
+    assert site.kernel.calls.count("send") < 10  # reports upstream share packets

@@ -36,6 +36,7 @@ class Play:
         self.names: dict[str, IfIndex] = {}
         self.notes: list[Note] = []
         self.effects: list[tuple[int, Effect]] = []
+        self.foreseen = 0  # entries that were told before their message was handled
         self._pending: list[str] = []
         self._transcript: list[str] = []
         self._next_index = 1
@@ -44,7 +45,11 @@ class Play:
 
     def tell(self, event: Event) -> Play:
         self._transcript.append(f"{self.now_ms:>9} >> {self._told(event)}")
-        for effect in self.engine.handle(event, self.now_ms):
+        foreseen = self.engine.foreseen(event) if isinstance(event, PacketReceived) else None
+        effects = self.engine.handle(event, self.now_ms)
+        assert foreseen is None or foreseen in effects, f"foreseen and not stated: {foreseen}"  # a law, for whatever a play brings
+        self.foreseen += foreseen is not None
+        for effect in effects:
             self.effects.append((self.now_ms, effect))
             if isinstance(effect, Note):
                 self.notes.append(effect)

@@ -26,6 +26,7 @@ V3_REPORT = 0x22
 IP_HEADER_BYTES = 24  # IPv4 header with the Router Alert option (RFC 2113)
 ALL_ROUTERS = b"\xe0\x00\x00\x02"
 ALL_REPORT_ROUTERS = b"\xe0\x00\x00\x16"
+_EXCLUDING = (2, 4)  # IS_EX, TO_EX
 _ANY = b"\0\0\0\0"
 _V1_RESPONSE_MS = 10_000  # RFC 3376 7.2.1: a v1 query leaves ten seconds
 _CACHED_BYTES = 256  # hosts repeat themselves; longer reports are rare and would make the cache heavy
@@ -51,6 +52,18 @@ def decode(payload: bytes, sender: bytes, destination: bytes | None = None, ttl:
         return _decode_query(payload, sender)
     version, records = _decode_report(payload) if len(payload) <= _CACHED_BYTES else _decode_report_uncached(payload)
     return Report(sender, version, records)
+
+
+def sole_join(payload: bytes, sender: bytes, destination: bytes | None, ttl: int, router_alert: bool) -> tuple[int, bytes] | None:  # noqa: ARG001, FBT001
+    """(version, group) if the message is intact and all it says is that somebody wants any source of one group; else None."""
+    length = len(payload)
+    if length == 16 and payload[0] == V3_REPORT and payload[8] in _EXCLUDING and payload[6:8] == b"\0\1" and payload[9:12] == b"\0\0\0":
+        version, group = 3, payload[12:]
+    elif length == 8 and payload[0] == V2_REPORT:
+        version, group = 2, payload[4:]
+    else:
+        return None
+    return (version, group) if group[0] & 0xF0 == 0xE0 and is_intact(payload) else None
 
 
 def _decode_report_uncached(payload: bytes) -> tuple[int, tuple[Record, ...]]:

@@ -24,6 +24,7 @@ V2_REPORT = 143
 IP_HEADER_BYTES = 48  # IPv6 header and the Hop-by-Hop header that carries Router Alert
 ALL_ROUTERS = b"\xff\x02" + bytes(13) + b"\x02"
 ALL_REPORT_ROUTERS = b"\xff\x02" + bytes(13) + b"\x16"
+_EXCLUDING = (2, 4)  # IS_EX, TO_EX
 _ANY = bytes(16)
 
 
@@ -73,6 +74,22 @@ def decode(payload: bytes, sender: bytes, destination: bytes | None = None, ttl:
     if not is_group(group):
         raise WireError("bad-group", 8)
     return Report(sender, 1, (Record(RecordKind.TO_IN if kind == V1_DONE else RecordKind.IS_EX, group),))
+
+
+def sole_join(payload: bytes, sender: bytes, destination: bytes | None, ttl: int, router_alert: bool) -> tuple[int, bytes] | None:  # noqa: FBT001
+    """(version, group) if the message is acceptable and all it says is that somebody wants any source of one group; else None."""
+    length = len(payload)
+    if length == 28 and payload[0] == V2_REPORT and payload[8] in _EXCLUDING and payload[6:8] == b"\0\1" and payload[9:12] == b"\0\0\0":
+        version, group = 2, payload[12:]
+    elif length == 24 and payload[0] == V1_REPORT:
+        version, group = 1, payload[8:]
+    else:
+        return None
+    if group[0] != 0xFF or ttl != 1 or not router_alert or not is_link_local(sender):
+        return None
+    if destination is not None and not is_intact(sender + destination + struct.pack("!II", length, 58) + payload):
+        return None
+    return version, group
 
 
 def _decode_query(payload: bytes, sender: bytes) -> Query:

@@ -9,6 +9,7 @@ from igmpconf.engine.messages import Query, Record, RecordKind
 from igmpconf.engine.wire import igmp
 from igmpconf.engine.wire.ip import build_ipv4
 from igmpconf.model.answers import CapturedPacket
+from tests.kit.conformance import covers
 
 HOST, GROUP = b"\x0a\0\0\x05", b"\xef\1\1\1"
 
@@ -22,6 +23,7 @@ def leave(version: int) -> bytes:
     return build_ipv4(HOST, to, payload)
 
 
+@covers("R083", "R086")
 def test_messages_in_words():
     row = decoded(captured(leave(2)))
     assert row == {

@@ -48,7 +48,7 @@ def forwards(routes: Routes, source: bytes, group: bytes, arrival: int, ttl: int
     return {oif for oif, least in oifs if ttl > least} if arrival == iif else set()
 
 
-@covers("FWD-01", "FWD-03", "FWD-05")
+@covers("FWD-01", "FWD-03", "FWD-05", "R021", "R028")
 def test_from_upstream_to_each_subscribed_downstream(play):
     play.on("lan0", record(IS_EX, G))
     assert routing(play) == [route("*", G, "wan", "lan0", "wan")]

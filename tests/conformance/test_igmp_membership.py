@@ -231,7 +231,7 @@ def test_queries_keep_the_configured_version_whatever_hosts_speak(play):
 # -- leaves ------------------------------------------------------------------------------------------------------------
 
 
-@covers("LEA-01", "QRY-09", "QRY-17")
+@covers("LEA-01", "QRY-09", "QRY-17", "R063")
 def test_the_last_leave_takes_the_last_member_query_time(play):
     play.on("lan0", record(TO_EX, G)).advance(s=5).forget()
     play.on("lan0", record(TO_IN, G)).expect(asks("lan0", G))

@@ -23,14 +23,14 @@ def query_times(play: Play, interface: str) -> list[int]:
     return [at_ms for at_ms, effect in play.effects if isinstance(effect, SendPacket) and effect.ifindex == ifindex and effect.payload[0] == 0x11]
 
 
-@covers("QRY-01", "QRY-02")
+@covers("QRY-01", "QRY-02", "R024")
 def test_the_upstream_is_never_asked_and_its_reports_are_no_state(play):
     play.on("wan", record(TO_EX, G), host=9).on("wan", record(IS_EX, G), host=9, version=2).advance(s=400)
     assert query_times(play, "wan") == []
     assert play.seen(containing="route") == []
 
 
-@covers("QRY-03", "QRY-04")
+@covers("QRY-03", "QRY-04", "R036", "R061")
 def test_startup_queries_then_the_query_interval():
     assert query_times(a_proxy("wan", "lan0").at(s=300), "lan0") == [0, 31_250, 156_250, 281_250]
 
@@ -41,7 +41,7 @@ def test_startup_follows_robustness_and_interval():
     assert query_times(play, "lan0") == [0, 10_000, 20_000, 60_000]
 
 
-@covers("QRY-05", "QRY-24")
+@covers("QRY-05", "QRY-24", "R061", "R062", "R064")
 def test_queries_carry_the_configured_numbers():
     play = a_proxy(
         "wan",
@@ -183,7 +183,7 @@ def test_presence_decides_and_hosts_are_only_counted(play):
 # -- election ------------------------------------------------------------------------------------------------------------
 
 
-@covers("ELE-01", "ELE-03", "ELE-04", "ELE-15")
+@covers("ELE-01", "ELE-03", "ELE-04", "ELE-15", "R020", "R034", "R035", "R038")
 def test_a_lower_address_takes_over_until_it_falls_silent(play):
     play.on("lan0", a_query(robustness=2, interval_ms=125_000), host=LOWER).expect(route("*", "*", "wan", "wan"))
     row = play.interface("lan0").querier
@@ -232,7 +232,7 @@ def test_a_query_that_says_no_numbers_leaves_the_configured_ones(play, version):
     assert play.group("lan0", G).expires_s == 270
 
 
-@covers("ELE-10", "ELE-11", "DB-09", "FWD-04")
+@covers("ELE-10", "ELE-11", "DB-09", "FWD-04", "R037")
 def test_a_non_querier_learns_and_reports_but_neither_asks_nor_forwards(play):
     play.on("lan0", a_query(robustness=2, interval_ms=125_000), host=LOWER).forget()
     play.on("lan0", record(TO_EX, G)).expect(says("wan", (TO_EX, G)))

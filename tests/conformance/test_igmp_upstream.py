@@ -33,7 +33,7 @@ def database(play: Play) -> dict[str, tuple[str, list[str]]]:
 # -- the database --------------------------------------------------------------------------------------------------------
 
 
-@covers("DB-01", "DB-02")
+@covers("DB-01", "DB-02", "R026")
 def test_a_v2_member_and_an_include_make_everything(play):
     play.on("lan0", record(IS_EX, G), version=2).on("lan1", record(IS_IN, G, S1, S2))
     assert database(play) == {G: ("exclude", [])}
@@ -91,7 +91,7 @@ def test_permanent_memberships_need_no_host_and_never_end():
 # -- changes -------------------------------------------------------------------------------------------------------------
 
 
-@covers("UP-02", "UP-03")
+@covers("UP-02", "UP-03", "R022", "R023")
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
@@ -197,7 +197,7 @@ def test_the_five_rules_of_scheduling():
     play.advance(s=2).expect()
 
 
-@covers("UP-09")
+@covers("UP-09", "R025", "R026")
 def test_a_general_query_is_answered_with_few_packets(play):
     groups = [(0xEF010000 + n).to_bytes(4) for n in range(500)]
     play.on("lan0", *[Record(IS_EX, group) for group in groups]).advance(s=5).forget()
@@ -208,7 +208,7 @@ def test_a_general_query_is_answered_with_few_packets(play):
     assert sorted(one.group for one in records) == groups
 
 
-@covers("UP-10", "UP-11")
+@covers("UP-10", "UP-11", "R025")
 @pytest.mark.parametrize(
     ("held", "asked", "answer"),
     [

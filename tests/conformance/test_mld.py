@@ -123,7 +123,7 @@ def test_a_query_never_exceeds_the_mtu():
     assert max(map(len, payloads)) + 48 <= 1500
 
 
-@covers("MLD-12", "FWD-04")
+@covers("MLD-12", "FWD-04", "R034")
 def test_the_lower_address_asks(play):
     play.on("lan0", query(), host="fe80::3").expect()
     play.on("lan0", query(robustness=2, interval_ms=125_000), host=LOWER).expect(route("*", "*", "wan", "wan"))
@@ -141,7 +141,7 @@ def test_a_group_lives_for_its_listening_interval(play):
     play.advance(s=1).expect(unroute("*", G), say((TO_IN, G)))
 
 
-@covers("MLD-14")
+@covers("MLD-14", "R004", "R006")
 def test_mldv1_hosts_make_the_group_compatible(play):
     play.on("lan0", record(IS_EX, G), version=1).forget()
     assert play.group("lan0", G).version == 1
@@ -154,7 +154,7 @@ def test_mldv1_hosts_make_the_group_compatible(play):
     assert play.group("lan0", G).version == 2
 
 
-@covers("MLD-16", "MLD-19")
+@covers("MLD-16", "MLD-19", "R004", "R006")
 @pytest.mark.parametrize("asked", [None, G2])
 def test_any_mldv1_query_makes_the_upstream_side_older(play, asked):
     play.on("lan0", record(TO_EX, G)).forget()

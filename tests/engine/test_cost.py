@@ -11,6 +11,7 @@ from igmpconf.engine.events import PacketReceived, PacketsReceived, TimePassed
 from igmpconf.engine.family import IGMP, MLD
 from igmpconf.engine.messages import Record
 from tests.kit.builders import ALLOW, IS_EX, IS_IN, TO_EX, TO_IN, packed
+from tests.kit.conformance import covers
 from tests.kit.playbook import Play, a_proxy
 
 
@@ -48,6 +49,7 @@ def with_groups(family, number: int) -> Play:
     return play
 
 
+@covers("R017")
 @pytest.mark.parametrize("family", [IGMP, MLD], ids=["igmp", "mld"])
 def test_a_refresh_costs_little_and_returns_nothing(family):
     play = with_groups(family, 50)
@@ -70,6 +72,7 @@ def test_a_refresh_of_an_older_host_and_of_a_source_cost_little_too():
         assert calls(play, event) <= 25
 
 
+@covers("R017")
 @pytest.mark.parametrize("what", [TO_EX, TO_IN, IS_EX])
 def test_no_event_costs_more_where_there_are_more_groups(what):
     counts = []

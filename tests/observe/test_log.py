@@ -8,6 +8,7 @@ import pytest
 
 from igmpconf.model.config import LoggingConfig
 from igmpconf.observe.log import BookHandler, LogBook, for_journal, text
+from tests.kit.conformance import covers
 
 
 class Time:
@@ -38,6 +39,7 @@ def test_topics_say_what_is_kept_and_faults_are_always_kept(book):
     assert kept("error", "igmp-proxy")
 
 
+@covers("R105")
 def test_the_ring_is_bounded_and_says_what_was_lost(book):
     book.configure(LoggingConfig(size=10))
     for i in range(25):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.kit.conformance import covers
 from tests.kit.live import LiveProxy, Refused
 from tests.kit.netns import wait_until
 from tests.kit.site import flows, instance
@@ -66,6 +67,7 @@ def join(site, host, group):
     return member
 
 
+@covers("R098", "R100", "R104")
 @pytest.mark.parametrize(("group", "source"), [("239.7.1.1", "10.1.0.2"), ("ff0e::7:1", "fd00:1::2")])
 def test_with_policy_drop_the_stream_comes_through_after_the_change_and_not_before(site, ruleset, tmp_path, group, source):
     ruleset(DROPPING)
@@ -89,6 +91,7 @@ def test_with_policy_drop_the_stream_comes_through_after_the_change_and_not_befo
     assert foreign(site) == before
 
 
+@covers("R103")
 def test_rules_stand_before_the_drops_of_every_chain_that_drops_and_in_no_other(site, ruleset, tmp_path):
     ruleset(DROPPING)
     proxy = started(site, tmp_path)
@@ -168,6 +171,7 @@ REFERENCE = [
 ]
 
 
+@covers("R099", "R101")
 def test_the_five_rules_of_an_iptv_router(site, ruleset, tmp_path):
     ruleset(DROPPING)
     proxy = started(site, tmp_path)

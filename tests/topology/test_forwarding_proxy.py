@@ -11,6 +11,7 @@ import socket
 import pytest
 
 from tests.kit.agent import Agent
+from tests.kit.conformance import covers
 from tests.kit.netns import Net, Wire, sysctl, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -42,6 +43,7 @@ def streaming(net, sender, receiver, group=G):
     wait_until(one, f"the stream {group}: {entries(net)}")
 
 
+@covers("R001", "R018", "R021", "R023", "R029")
 @pytest.mark.parametrize("version", [3, 2])
 def test_a_kernel_host_joins_gets_the_stream_and_leaves(net, tmp_path, version):
     sysctl(net.h0, "ipv4/conf/eth0/force_igmp_version", version)
@@ -71,6 +73,7 @@ def test_a_kernel_host_joins_gets_the_stream_and_leaves(net, tmp_path, version):
     assert agent.said().count("ERROR") == 0
 
 
+@covers("R010")
 def test_a_downstreams_own_stream_goes_to_the_upstream_and_to_the_other_members(net, tmp_path):
     Agent(net.router, tmp_path, CONFIG)
     wait_until(lambda: "Iif: wan" in entries(net), "the (*,*) entry")
@@ -153,6 +156,7 @@ def test_two_instances_forward_side_by_side_in_their_own_tables(net, tmp_path):
     assert net.router.run("ip mroute show table all") == ""
 
 
+@covers("R005")
 def test_ipv6_hosts_get_their_stream_through_mld(net, tmp_path):
     group = "ff0e::101"
     for end, name, address in (

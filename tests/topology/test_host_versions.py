@@ -41,7 +41,7 @@ def forwarded(proxy, interface: str, group: str) -> bool:
     return row is not None and interface in row.downstreams
 
 
-@covers("OLD-02", "OLD-03", "OLD-05", "MEM-21", "MEM-29", "MLD-14", "LEA-01", "UP-16", "UP-20", "UP-21", "UP-23")
+@covers("OLD-02", "OLD-03", "OLD-05", "MEM-21", "MEM-29", "MLD-14", "LEA-01", "UP-16", "UP-20", "UP-21", "UP-23", "R002", "R003", "R004", "R005", "R006")
 @pytest.mark.parametrize(("group", "version"), VERSIONS)
 def test_a_host_of_each_version_joins_gets_the_stream_and_leaves(site, group, version):
     """The upstream speaks the host's version too, so each is seen on both sides of the proxy."""
@@ -74,7 +74,7 @@ def test_a_host_of_each_version_joins_gets_the_stream_and_leaves(site, group, ve
     assert not proxy.noted("kernel/refused")
 
 
-@covers("UP-12", "UP-14", "UP-17", "MLD-16", "OLD-08", "ELE-12", "MLD-15")
+@covers("UP-12", "UP-14", "UP-17", "MLD-16", "OLD-08", "ELE-12", "MLD-15", "R006", "R025")
 @pytest.mark.parametrize(("group", "version"), VERSIONS)
 def test_an_older_querier_upstream_makes_us_speak_its_version(site, group, version):
     """The head end asks in `version`; a host of the latest version below does not notice."""

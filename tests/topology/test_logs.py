@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.kit.agent import Agent
+from tests.kit.conformance import covers
 from tests.kit.netns import wait_until
 
 pytestmark = pytest.mark.kernel
@@ -45,6 +46,7 @@ def logged(site, tmp_path):
         assert agent.stop() == 0
 
 
+@covers("R106", "R107", "R108")
 def test_a_membership_an_entry_and_an_interface_are_logged_each_with_its_cause(site, logged):
     agent, lines = logged(topics=["igmp-proxy", "debug"], action="memory")
     site.member(site.h0, G).join()
@@ -63,6 +65,7 @@ def test_a_membership_an_entry_and_an_interface_are_logged_each_with_its_cause(s
     assert "membership/joined" not in agent.said()
 
 
+@covers("R105")
 def test_without_debug_no_entry_is_logged_and_the_journal_gets_its_lines(site, logged):
     agent, lines = logged(topics=["igmp-proxy"], action="journal")
     site.member(site.h0, G).join()

@@ -24,6 +24,7 @@ from igmpconf.lab import example
 from igmpconf.lab.lab import Lab
 from igmpconf.lab.namespaces import LabError
 from igmpconf.lab.stream import GROUPS
+from tests.kit.conformance import covers
 
 pytestmark = pytest.mark.kernel
 G1, G2 = GROUPS
@@ -118,6 +119,7 @@ def site(shared: Site) -> Iterator[Site]:
     shared.ends(*joined)
 
 
+@covers("R012", "R028")
 def test_a_stream_goes_where_it_was_joined_and_only_there(site: Site) -> None:
     before = site.lab.counts()
     site.lab.join("h1", G1)
@@ -130,6 +132,7 @@ def test_a_stream_goes_where_it_was_joined_and_only_there(site: Site) -> None:
     assert now["h1"][G1].lost == now["h3"][G2].lost == 0
 
 
+@covers("R006")
 def test_a_v2_host_joins_and_leaves_beside_a_v3_host(site: Site) -> None:
     site.lab.join("h1", G1)
     site.lab.join("h2", G2)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kernel
 BOTH = pytest.mark.parametrize(("group", "head"), [pytest.param("239.1.1.1", "10.1.0.2", id="igmp"), pytest.param("ff15::1", "fd00:1::2", id="mld")])
 
 
-@covers("FWD-07")
+@covers("FWD-07", "R059")
 def test_a_threshold_of_n_lets_a_ttl_of_n_pass_and_n_minus_1_not(site):
     group = "239.1.1.1"
     source = site.source("10.1.0.2")
@@ -85,7 +85,7 @@ def test_local_groups_pass_among_the_downstreams_and_not_upstream(site, group, b
     assert not upstream.reports(group, "10.1.0.1" if "." in group else "fe80::1")
 
 
-@covers("FWD-16", "QRY-02")
+@covers("FWD-16", "QRY-02", "R007", "R024")
 def test_membership_messages_are_never_forwarded(site):
     """Not even those that a liar sends with a TTL of 64 to a group that flows."""
     upstream, other, segment = site.tap(site.head), site.tap(site.h1), site.tap(site.h0)
@@ -108,7 +108,7 @@ def test_membership_messages_are_never_forwarded(site):
     assert segment.queries("10.2.0.1")
 
 
-@covers("PKT-28", "PKT-27", "ROB-03")
+@covers("PKT-28", "PKT-27", "ROB-03", "R060")
 def test_a_report_from_a_foreign_subnet_is_refused_and_counted_until_the_subnet_is_named(site):
     proxy = site.proxy()
     tap, source = site.tap(site.h0), site.source("10.1.0.2")
@@ -151,7 +151,7 @@ def test_mld_counts_only_from_a_link_local_address_with_router_alert_and_hop_lim
 # -- permanent entries ---------------------------------------------------------------------------------------------------
 
 
-@covers("FWD-15", "DB-10")
+@covers("FWD-15", "DB-10", "R019", "R031", "R032")
 @BOTH
 def test_a_permanent_entry_forwards_without_any_report_and_wins_over_what_is_learned(site, group, head):
     second = "10.1.0.3" if "." in group else "fd00:1::3"
@@ -175,7 +175,7 @@ def test_a_permanent_entry_forwards_without_any_report_and_wins_over_what_is_lea
     assert passes(one, group, taps, through) == [False, True]
 
 
-@covers("FWD-15", "ROB-04")
+@covers("FWD-15", "ROB-04", "R030")
 def test_permanent_entries_survive_the_engine_and_the_agent(site, tmp_path):
     config = instance("wan", "lan0", mfc=[{"group": group, "downstream-interface": "lan0"} for group in ("239.1.1.1", "ff15::1")])
     agent = Agent(site.router, tmp_path, {"igmp-proxy": [{"name": "default"} | config]})

@@ -115,7 +115,7 @@ class Play:
         return self.proxy.counter(f"received-query-v{self.family.latest_version}", "lan0", self.family.name)
 
 
-@covers("ELE-01", "ELE-03", "ELE-04", "ELE-07", "ELE-11", "ELE-15", "FWD-04", "FWD-05", "DB-09", "MLD-12")
+@covers("ELE-01", "ELE-03", "ELE-04", "ELE-07", "ELE-11", "ELE-15", "FWD-04", "FWD-05", "DB-09", "MLD-12", "R020", "R034", "R035", "R038")
 @BOTH
 def test_a_lower_address_becomes_querier_and_forwarding_is_withheld_until_it_falls_silent(rivals, group, head):
     play = Play(rivals, group, head)
@@ -235,7 +235,7 @@ def chain(shared_chain):
     yield from tidied(shared_chain)
 
 
-@covers("DB-02", "UP-02", "UP-09", "FWD-01", "FWD-02", "QRY-02")
+@covers("DB-02", "UP-02", "UP-09", "FWD-01", "FWD-02", "QRY-02", "R001", "R013", "R026")
 @BOTH
 def test_a_proxy_is_a_host_to_the_proxy_above_it(chain, group, head):
     is_ipv6 = ":" in group

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.kit.agent import Agent
+from tests.kit.conformance import covers
 from tests.kit.netns import wait_until
 
 pytestmark = pytest.mark.kernel
@@ -49,6 +50,7 @@ def agent(site, tmp_path):
     assert running.stop() == 0
 
 
+@covers("R049", "R083", "R084", "R085")
 def test_reports_and_queries_of_both_families_in_words_and_in_a_file(site, agent, tmp_path):
     sniffer = Sniffer(agent, tmp_path, "lan0", "--write", str(tmp_path / "x.pcapng"))
     site.member(site.h0, G).join()

@@ -98,7 +98,7 @@ def play(request, cables):
         member.close()
 
 
-@covers("FWD-01", "FWD-06", "MEM-05", "MEM-06", "MEM-09", "MEM-10", "UP-02", "DB-02", "DB-03", "MLD-13")
+@covers("FWD-01", "FWD-06", "MEM-05", "MEM-06", "MEM-09", "MEM-10", "UP-02", "DB-02", "DB-03", "MLD-13", "R003", "R005")
 def test_include_exclude_allow_and_block_of_two_hosts(play):
     s1, s2 = play.s1, play.s2
     play.h0.allow(s1)

@@ -133,7 +133,7 @@ def evening(places):
 TV2 = {"ipv4": "10.2.0.12", "ipv6": "fe80::12"}
 
 
-@covers("LEA-04", "QRY-17", "UP-02", "UP-26")
+@covers("LEA-04", "QRY-17", "UP-02", "UP-26", "R023", "R039")
 @BOTH
 def test_one_leaves_and_the_other_loses_nothing_then_the_last_one_ends_it_at_once(evening, group, head):
     it = evening(group, head)

@@ -82,7 +82,7 @@ def test_a_link_that_went_down_and_came_up(site, group, head, end):
     assert proxy.counter(f"sent-query-v{family_of(group).latest_version}", "lan0", family) <= queries + 1  # the second of the startup queries at most
 
 
-@covers("UP-25", "FWD-05")
+@covers("UP-25", "FWD-05", "R057")
 @BOTH
 def test_an_upstream_made_anew_with_another_index_and_address(site, group, head):
     family = family_of(group).name

@@ -36,6 +36,7 @@ _VERBS = {
     "doctor": ("doctor", "doctor"),
     "logs": ("logs", "logs"),
     "import": ("import_", "import_"),
+    "adopt": ("adopt", "adopt"),
     "replay": ("replay", "replay"),
     "agent": ("agent", "agent"),
     "schema": ("schema", "schema"),

@@ -175,15 +175,16 @@ def save(made: Plan, out: Path) -> None:
 @size_option
 def drift(*, files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, form: str, max_size: int) -> int:
     """Tell whether devices still are as wanted; exit with 2 when not, and say who changed what when."""
-    from igmpconf.cli.history import last_commits  # noqa: PLC0415 - only when something has drifted
+    from igmpconf.cli.history import who_changed  # noqa: PLC0415 - only when something has drifted
 
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     deviating: set[str] = set()
     made = make_plan(devices, [one.config for one in wanted], deviating)
     click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
-    drifted = [one for one in devices if any(p.device == one.name and p.changes for p in made.devices)]
+    by_name = {one.name: one for one in devices}
+    drifted = [one for one in made.devices if one.changes]
     for one in drifted:
-        for line in last_commits(one, 3):
+        for line in who_changed(by_name[one.device], one.changes):
             talk(line)
     return CHANGES if drifted or deviating else 0

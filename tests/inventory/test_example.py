@@ -16,22 +16,23 @@ from tests.kit.wire import Member, Source
 
 pytestmark = pytest.mark.kernel
 GROUP = "232.1.1.1"
+LIMIT = "hotel-floor1,ring,home-01"  # of each kind; the others differ in values only, which `validate` has seen
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     with Net() as net:
-        yield FleetLab(net, tmp_path_factory.mktemp("fleet"))
+        yield FleetLab(net, tmp_path_factory.mktemp("fleet"), LIMIT)
 
 
 def test_the_example_fleet_is_planned_applied_and_carries_a_stream_around_the_ring(lab, igmpconf, monkeypatch):  # noqa: F811
     monkeypatch.chdir(lab.project)
-    first = igmpconf("plan", "--format", "json", "--detailed-exitcode")
+    first = igmpconf("plan", "-l", LIMIT, "--format", "json", "--detailed-exitcode")
     assert first.code == 2, first.err
-    assert [device["device"] for device in json.loads(first.out)["devices"]] == list(lab.fleet.hosts)
-    applied = igmpconf("apply", "--yes", "--allow-down", "*")
+    assert [device["device"] for device in json.loads(first.out)["devices"]] == lab.names
+    applied = igmpconf("apply", "-l", LIMIT, "--yes", "--allow-down", "*")
     assert applied.code == 0, applied.err
-    again = igmpconf("plan", "--detailed-exitcode")
+    again = igmpconf("plan", "-l", LIMIT, "--detailed-exitcode")
     assert again.code == 0, again.out
     assert "No changes" in again.out
 
@@ -59,6 +60,11 @@ def test_the_example_fleet_is_planned_applied_and_carries_a_stream_around_the_ri
     (touched,) = removed["impact"]["groups"]
     assert (touched["interface"], touched["group"], touched["hosts"]) == ("ppp0", GROUP, [address_of(lab.inside["viewer"])])
     assert touched["bytes_per_s"] > 0
+
+    adopted = igmpconf("adopt", "-l", LIMIT, "--into-inventory")  # edge-c back to what it runs, the others say it already
+    assert adopted.code == 0, adopted.err
+    assert adopted.err.count("the inventory says this already") == len(lab.names) - 1
+    assert igmpconf("plan", "-l", LIMIT, "--detailed-exitcode").code == 0
     viewer.close()
 
 

@@ -48,7 +48,7 @@ class Agent:
             command = [*self._prefix, sys.executable, "-m", "igmpconf.agent.main", "run", "--state-dir", str(self.state_dir), "--socket", str(self.socket)]
             command += self._more
             self.process = self.inside.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self._pass_fds)
-        wait_until(lambda: self.engine_pid() or self.process.poll() is not None, "the engine's pid")
+        wait_until(lambda: self.engine_pid() or self.process.poll() is not None, "the engine's pid", timeout_s=30)
         assert self.process.poll() is None, self.said()
 
     def engine_pid(self, other_than: int | None = None) -> int | None:

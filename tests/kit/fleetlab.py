@@ -43,7 +43,7 @@ class FleetLab:
         self._wire()
         for name in self.names:
             self._place(name).mkdir(parents=True)
-        with ThreadPoolExecutor(max_workers=4) as pool:  # each waits for its engine
+        with ThreadPoolExecutor(max_workers=2) as pool:  # each waits for its engine; more would starve each other on a busy machine
             self.agents = dict(zip(self.names, pool.map(lambda name: Agent(self.inside[name], self._place(name)), self.names), strict=True))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 
 import pytest
@@ -57,3 +58,19 @@ def test_a_comment_has_the_size_that_was_asked_for(fleet, igmpconf):  # noqa: F8
     assert len(said.out) <= 1_000
     assert "- r1: 1 change, impact **none**" in said.out
     assert igmpconf("plan", "--max-size", "10").code == 64
+
+
+def test_drift_names_who_changed_what_when_and_what_nobody_did(fleet, igmpconf, agent):  # noqa: F811
+    assert igmpconf("apply", "--yes", "-m", "as it should be").code == 0
+    (fleet / "by-hand.yaml").write_text((fleet / "home.yaml").read_text().replace("3125", "60s") + "logging: {size: 500}\n")
+    assert igmpconf("apply", "-d", f"unix:{agent.socket_path}", "-f", "by-hand.yaml", "--yes", "-m", "a long night").code == 0
+    (fleet / "home.yaml").write_text((fleet / "home.yaml").read_text() + "      - lan1\n")
+    said = igmpconf("drift")
+    assert said.code == 2
+    lines = said.err.splitlines()
+    at = next(i for i, line in enumerate(lines) if "a long night" in line)
+    assert lines[at].startswith("r1: commit ")
+    assert f" by {getpass.getuser()} (" in lines[at]
+    assert lines[at + 1 : at + 3] == ["    ~ igmp-proxy[default]/interfaces[lan0]/query-interval 31.25s -> 1m", "    + logging/size 500"]
+    assert lines[at + 3].startswith("r1: no commit that it keeps has touched igmp-proxy[default]/interfaces[lan1]: it is the desired state that was changed")
+    assert "as it should be" not in said.err

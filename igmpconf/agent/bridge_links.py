@@ -7,12 +7,14 @@ the one that its MAC makes (RFC 4291 appendix A).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from igmpconf.engine.events import InterfaceAddress, LinkChanged, LinkRemoved
 from igmpconf.engine.family import IGMP, Family
 from igmpconf.ids import IfIndex
-from igmpconf.linux.kernel import Interface
+from igmpconf.linux.flows import Flow
+from igmpconf.linux.kernel import Interface, RouteEntry
 
 
 def link_changed(interface: Interface, family: Family) -> LinkChanged:
@@ -45,6 +47,17 @@ class BridgeLinks:
         if not any(self._family.may_send(one.address) for one in addresses) and self._family is not IGMP:
             addresses = (*addresses, *_made_of(bridge.mac))
         return LinkChanged(port.ifindex, port.name, port.is_up and bridge.is_up, port.mtu, addresses)
+
+
+def with_flows(entries: Sequence[RouteEntry], flows: Iterable[Flow]) -> list[RouteEntry]:
+    """The entries with what arrived for them, as a bridge itself does not count: a sender by its exact entry, else by that of its group."""
+    counted: dict[tuple[bytes | None, bytes | None], tuple[int, int]] = {(entry.source, entry.group): (0, 0) for entry in entries}
+    for flow in flows:
+        key = (flow.source, flow.group) if (flow.source, flow.group) in counted else (None, flow.group)
+        if key in counted:
+            packets, octets = counted[key]
+            counted[key] = packets + flow.packets, octets + flow.octets
+    return [replace(entry, packets=counted[entry.source, entry.group][0], octets=counted[entry.source, entry.group][1]) for entry in entries]
 
 
 def _made_of(mac: bytes) -> tuple[InterfaceAddress, ...]:

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from igmpconf.agent.bridge_links import BridgeLinks, link_changed
+from igmpconf.agent.bridge_links import BridgeLinks, link_changed, with_flows
 from igmpconf.agent.causes import PACKETS, Causes, route_notes, sent_notes
 from igmpconf.agent.surroundings import Surroundings
 from igmpconf.engine.effects import Effect, Note, SetRoute, SetVif
@@ -37,7 +37,7 @@ from igmpconf.engine.events import (
 )
 from igmpconf.engine.family import IGMP, MLD
 from igmpconf.ids import IfIndex, TableId
-from igmpconf.linux.flows import Flows
+from igmpconf.linux.flows import WATCHED, Flows
 from igmpconf.linux.kernel import Arrival, Interface, Kernel, LinkNews, MulticastTable, RouteEntry
 from igmpconf.linux.perform import Performer
 from igmpconf.linux.refusal import PERMANENT, refused
@@ -271,7 +271,7 @@ class Runner:
             self._surroundings.settle()
         if self._flows is not None:
             if self._instances:
-                self._flows.watch()
+                self._flows.watch(bridges=any(bridge for _, _, bridge in self._instances))
             else:
                 self._flows.forget()
 
@@ -445,7 +445,7 @@ class Runner:
     def _snapshot_one(self, instance: _Instance) -> DeviceState:
         state = instance.engine.snapshot(self._clock())
         try:
-            entries = {(entry.source, entry.group): entry for entry in instance.table.routes()}
+            entries = {(entry.source, entry.group): entry for entry in self._entries(instance)}
             traffic = {self._interfaces[ifindex].name: one for ifindex, one in instance.table.traffic().items() if ifindex in self._interfaces}
         except OSError as error:
             self._log(Note("warning", "kernel/counters-unreadable", {"instance": instance.key[0], "errno": error.errno}))
@@ -455,6 +455,12 @@ class Runner:
             mfc=tuple(_counted(row, entries.get((_packed(row.source), _packed(row.group)))) for row in state.mfc),
             interfaces=tuple(_with_counters(row, traffic.get(row.interface, {})) for row in state.interfaces),
         )
+
+    def _entries(self, instance: _Instance) -> list[RouteEntry]:
+        entries = instance.table.routes()
+        if instance.key[2] and self._flows is not None and self._flows.state == WATCHED:
+            return with_flows(entries, [flow for flow in self._flows.flows() if flow.ifindex in instance.performer.interfaces])
+        return entries
 
     # the end
 

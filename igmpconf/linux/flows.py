@@ -35,26 +35,33 @@ _FRESH_S = 0.5  # a reading younger than this is not repeated
 _SAID_CHARACTERS = 150  # of an error message of nft
 _PATIENCE_S = 5.0  # for the program nft
 
-# inet tables see both families; 224.0.0.0/24 and IPv6 scopes up to link-local never leave a link (RFC 5771 4, RFC 4291
+# Tables of `inet` and `bridge` see both families; 224.0.0.0/24 and IPv6 scopes up to link-local never leave a link (RFC 5771 4, RFC 4291
 # 2.7), the messages of IGMP and MLD are no streams, and what is looped back to ourselves did not arrive.
-_SCRIPT = f"""
+_PRIORITY = -310  # before connection tracking and whatever may drop; in family bridge it has no name
+_CLEAN = f"""
 add table inet {LOOK}
 delete table inet {LOOK}
-add table inet {TABLE}
-add set inet {TABLE} ipv4 {{ type iface_index . ipv4_addr . ipv4_addr; size {MOST_FLOWS}; flags dynamic,timeout; timeout {IDLE_S}s; counter; }}
-add set inet {TABLE} ipv6 {{ type iface_index . ipv6_addr . ipv6_addr; size {MOST_FLOWS}; flags dynamic,timeout; timeout {IDLE_S}s; counter; }}
-add chain inet {TABLE} seen {{ type filter hook prerouting priority raw - 10; policy accept; }}
-flush chain inet {TABLE} seen
-add rule inet {TABLE} seen meta l4proto {{ igmp, icmpv6 }} return
-add rule inet {TABLE} seen ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24 update @ipv4 {{ iif . ip saddr . ip daddr }}
-add rule inet {TABLE} seen ip6 daddr ff00::/8 ip6 daddr & 000f:: > 2:: update @ipv6 {{ iif . ip6 saddr . ip6 daddr }}
 """
+
+
+def _script(family: str) -> str:
+    return f"""
+add table {family} {TABLE}
+add set {family} {TABLE} ipv4 {{ type iface_index . ipv4_addr . ipv4_addr; size {MOST_FLOWS}; flags dynamic,timeout; timeout {IDLE_S}s; counter; }}
+add set {family} {TABLE} ipv6 {{ type iface_index . ipv6_addr . ipv6_addr; size {MOST_FLOWS}; flags dynamic,timeout; timeout {IDLE_S}s; counter; }}
+add chain {family} {TABLE} seen {{ type filter hook prerouting priority {_PRIORITY}; policy accept; }}
+flush chain {family} {TABLE} seen
+add rule {family} {TABLE} seen meta l4proto {{ igmp, icmpv6 }} return
+add rule {family} {TABLE} seen ip daddr 224.0.0.0/4 ip daddr != 224.0.0.0/24 update @ipv4 {{ iif . ip saddr . ip daddr }}
+add rule {family} {TABLE} seen ip6 daddr ff00::/8 ip6 daddr & 000f:: > 2:: update @ipv6 {{ iif . ip6 saddr . ip6 daddr }}
+"""
+
 
 # linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h
 _NETLINK_NETFILTER = 12
 _GETSETELEM = 10 << 8 | 13  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETSETELEM
 _NFGENMSG = struct.Struct("!BBH")  # family, version, resource
-_NFPROTO_INET = 1
+_NUMBERS = {"inet": 1, "bridge": 7}  # NFPROTO_*
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT_KEY, _ELEMENT_EXPRESSION = 1, 7
 _EXPRESSION_DATA = 2
@@ -84,13 +91,18 @@ class Flows:
         self._requests: Requests | None = None
         self._read: tuple[float, list[Flow]] = (0.0, [])
         self._is_wanted = False
+        self._families: tuple[str, ...] = ()
         self.state = "not watched: no instance is enabled"
 
-    def watch(self) -> None:
-        """Have the table made; returns at once, twice is harmless."""
-        if self._is_wanted:
+    def watch(self, *, bridges: bool = False) -> None:
+        """Have the table made, and with `bridges` that of frames among the ports of bridges; returns at once, twice is harmless."""
+        families = ("inet", "bridge") if bridges else ("inet",)
+        if self._is_wanted and families == self._families:
             return
-        self._is_wanted = True
+        if self._is_wanted and not bridges:
+            self._join()
+            self._run(f"delete table bridge {TABLE}\n")
+        self._is_wanted, self._families = True, families
         self._make()
 
     def _make(self) -> None:
@@ -99,7 +111,7 @@ class Flows:
         self._thread.start()
 
     def _make_in_thread(self) -> None:
-        cause = self._run(_SCRIPT)
+        cause = self._run(_CLEAN + "".join(map(_script, self._families)))
         try:
             self._loop.call_soon_threadsafe(self._made, cause)
         except RuntimeError:
@@ -133,13 +145,16 @@ class Flows:
         if not self._is_wanted:
             return
         self._is_wanted = False
+        self._join()
+        if self.state in {WATCHED, "starting"}:
+            self._run("".join(f"delete table {family} {TABLE}\n" for family in self._families))
+        self.state = "not watched: no instance is enabled"
+        self._read = (0.0, [])
+
+    def _join(self) -> None:
         if self._thread is not None:
             self._thread.join(_PATIENCE_S)
             self._thread = None
-        if self.state in {WATCHED, "starting"}:
-            self._run(f"delete table inet {TABLE}\n")
-        self.state = "not watched: no instance is enabled"
-        self._read = (0.0, [])
 
     def close(self) -> None:
         """Let go without touching the kernel."""
@@ -157,7 +172,7 @@ class Flows:
         if now - read_at < _FRESH_S:
             return found
         try:
-            found = [*self._elements("ipv4", 4), *self._elements("ipv6", 16)]
+            found = [flow for family in self._families for name, count in (("ipv4", 4), ("ipv6", 16)) for flow in self._elements(family, name, count)]
         except OSError as error:
             found = []
             if error.errno == errno.ENOENT:
@@ -167,10 +182,10 @@ class Flows:
         self._read = (now, found)
         return found
 
-    def _elements(self, name: str, address_bytes: int) -> list[Flow]:
+    def _elements(self, family: str, name: str, address_bytes: int) -> list[Flow]:
         if self._requests is None:
             self._requests = Requests(_NETLINK_NETFILTER)
-        body = _NFGENMSG.pack(_NFPROTO_INET, 0, 0) + attribute(_LIST_TABLE, TABLE.encode() + b"\0") + attribute(_LIST_SET, name.encode() + b"\0")
+        body = _NFGENMSG.pack(_NUMBERS[family], 0, 0) + attribute(_LIST_TABLE, TABLE.encode() + b"\0") + attribute(_LIST_SET, name.encode() + b"\0")
         return [
             flow
             for _, message in self._requests.dump(_GETSETELEM, body)

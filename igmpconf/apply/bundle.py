@@ -38,8 +38,8 @@ NOT_ON_DEVICE = (
 _MAIN = "import sys\nfrom igmpconf.agent.main import main\nsys.exit(main())\n"
 
 
-def build(target: Path) -> None:
-    """Write the archive to `target`, executable, for any `python3` on the device's path."""
+def build(target: Path, *, interpreter: str = "/usr/bin/env python3") -> None:
+    """Write the archive to `target`, executable by `interpreter`; by default any `python3` on the device's path."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         ours = root / "igmpconf"
@@ -52,7 +52,7 @@ def build(target: Path) -> None:
         (root / "__main__.py").write_text(_MAIN, encoding="ascii")
         _name(root)
         _compile(root)
-        zipapp.create_archive(root, target, interpreter="/usr/bin/env python3", compressed=True)
+        zipapp.create_archive(root, target, interpreter=interpreter, compressed=True)
 
 
 def _name(root: Path) -> None:

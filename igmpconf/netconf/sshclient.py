@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ CONNECT_TIMEOUT_S = 10.0
 _MAX_JUMPS = 8
 _ALIVE_S = 15  # ServerAliveInterval unless ssh_config says otherwise: NAT and firewalls forget after a minute at the earliest
 _DEAD_AFTER_S = 45  # without an acknowledgement: OpenSSH's three unanswered keepalives
+_BLOCK_BYTES = 64 * 1024
 _LAST_WORDS_S = 1.0  # sshd tells the exit status a little after the end of stdout
 _EXIT_STATUS = {  # of `igmpconf-agent netconf`, and of the shell that starts it
     5: "it is not running, or the user may not use its socket",
@@ -71,6 +73,66 @@ class SshConnection:
 
 def open_channel(target: SshTarget, *, subsystem: str = "netconf", timeout_s: float | None = None, say: Say | None = None) -> SshConnection:
     """A channel with the subsystem started.  Raises TransportError that says what to do."""
+    channel, transports = _opened_channel(target, timeout_s, say)
+    try:
+        channel.invoke_subsystem(subsystem)
+    except paramiko.SSHException:
+        _close(transports)
+        raise TransportError(
+            target.device,
+            f"{target.device}: {target} has no subsystem {subsystem!r}",
+            hint=f"`igmpconf agent install {target.device}` sets it up; or add `Subsystem netconf igmpconf-agent netconf` to its sshd_config",
+            retryable=False,
+        ) from None
+    except BaseException:
+        _close(transports)
+        raise
+    return SshConnection(channel, transports)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command on the device ended."""
+
+    status: int
+    output: str
+    said: str  # on standard error
+
+
+class SshShell:
+    """Commands on a device, one after the other, on one connection.  Raises TransportError."""
+
+    def __init__(self, target: SshTarget, *, timeout_s: float | None = None, say: Say | None = None) -> None:
+        self._target = target
+        self._first, self._transports = _opened_channel(target, timeout_s, say)
+
+    def run(self, command: str, data: bytes = b"", *, within_s: float = 60.0) -> Done:
+        """`command` by the user's shell there, `data` its standard input."""
+        device = self._target.device
+        try:
+            channel = self._transports[-1][0].open_session(timeout=within_s)
+            with channel:
+                channel.settimeout(within_s)
+                channel.exec_command(command)
+                said: list[bytes] = []
+                # what it says on standard error has a window of its own, which must not fill up while we wait for the other
+                listener = threading.Thread(target=lambda: said.extend(iter(lambda: channel.recv_stderr(_BLOCK_BYTES), b"")), daemon=True)
+                listener.start()
+                channel.sendall(data)
+                channel.shutdown_write()
+                output = b"".join(iter(lambda: channel.recv(_BLOCK_BYTES), b""))
+                status = channel.recv_exit_status()
+                listener.join(within_s)
+        except (TimeoutError, EOFError, OSError, paramiko.SSHException) as error:
+            raise TransportError(device, f"{device}: the connection was lost while a command ran: {error or type(error).__name__}") from None
+        return Done(status, output.decode(errors="replace"), b"".join(said).decode(errors="replace"))
+
+    def close(self) -> None:
+        self._first.close()
+        _close(self._transports)
+
+
+def _opened_channel(target: SshTarget, timeout_s: float | None, say: Say | None) -> tuple[paramiko.Channel, list[tuple[paramiko.Transport, Any]]]:
     settings = _settings(target)
     if timeout_s is None:
         asked = str(settings.get("connecttimeout", "none"))
@@ -83,19 +145,10 @@ def open_channel(target: SshTarget, *, subsystem: str = "netconf", timeout_s: fl
             channel.settimeout(None)
         except paramiko.SSHException as error:
             raise TransportError(target.device, f"{target.device}: {target} opened no session: {error}") from None
-        try:
-            channel.invoke_subsystem(subsystem)
-        except paramiko.SSHException:
-            raise TransportError(
-                target.device,
-                f"{target.device}: {target} has no subsystem {subsystem!r}",
-                hint="add `Subsystem netconf igmpconf-agent netconf` to its sshd_config and reload sshd",
-                retryable=False,
-            ) from None
-        return SshConnection(channel, dialer.transports)
     except BaseException:
         _close(dialer.transports)
         raise
+    return channel, dialer.transports
 
 
 def _close(transports: list[tuple[paramiko.Transport, Any]]) -> None:

@@ -25,7 +25,7 @@ def seeded(state_dir: Path, config: dict[str, Any]) -> None:
 class Agent:
     """`igmpconf-agent run` inside a namespace, with `config` as what it ran before; `stop` it, or let the namespace end it."""
 
-    def __init__(  # noqa: PLR0917 - as the command line reads
+    def __init__(
         self,
         inside: Namespace,
         directory: Path,

@@ -23,6 +23,7 @@ from igmpconf.engine.wire.checksum import internet_checksum, is_intact
 from igmpconf.engine.wire.ip import build_ipv4, parse_ipv4
 from igmpconf.errors import WireError
 from igmpconf.ids import IfIndex
+from igmpconf.linux.netlink import index_of
 from igmpconf.linux.rawsock import RECEIVE_BUFFER_BYTES
 
 _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26  # asm-generic/socket.h
@@ -77,6 +78,7 @@ class PortPackets:
         self._bridge = bridge
         self._ethertype = _ETH_P_IP if family.address_bytes == 4 else _ETH_P_IPV6
         self._ports: frozenset[IfIndex] = frozenset()
+        self._indexes: dict[str, IfIndex] = {}  # of ports by name, as far as they were heard
         self._parse = self._parsed_ipv4 if family.address_bytes == 4 else self._parsed_ipv6
         self.socket = held or socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, socket.htons(_ETH_P_ALL))
         try:
@@ -103,6 +105,7 @@ class PortPackets:
     def listen(self, ports: Iterable[IfIndex]) -> None:
         """Hear these ports and no others."""
         wanted = frozenset(ports)
+        self._indexes.clear()
         if wanted != self._ports:
             self._ports = wanted
             self._attach()
@@ -129,7 +132,9 @@ class PortPackets:
             if kind == _PACKET_OUTGOING:
                 continue
             with contextlib.suppress(OSError, WireError):  # OSError: the port has gone meanwhile
-                ifindex = IfIndex(socket.if_nametoindex(ifname))
+                ifindex = self._indexes.get(ifname)
+                if ifindex is None:
+                    ifindex = self._indexes[ifname] = index_of(ifname)
                 packet = self._parse(ifindex, data)
                 if packet is not None and ifindex in self._ports:
                     found.append(packet)

@@ -15,6 +15,7 @@ from typing import Any
 from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.executor import Execution, Hands, Progress, monotonic_ms
 from igmpconf.apply.journal import Journal, Story, read, rollouts_dir
+from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.leg import RemoteHands, RemoteLadder
 from igmpconf.apply.result import Result
 from igmpconf.apply.rollout import Atomic, Ladder, Pace, Rollout, local_ladder
@@ -48,6 +49,7 @@ class Circumstances:
     executor: Executor | None = None
     progress: Progress | None = None
     say: Say | None = None
+    kept: KeptSessions | None = None
     afterwards: signal.Handlers | None = None
 
 
@@ -90,7 +92,14 @@ def _hands(rollout: Rollout, name: DeviceName, target: Target, settings: Setting
     plan, plan_id = rollout.ladders[name].plan, rollout.plan.plan_id
     if around.executor is None:
         return DeviceSession(
-            target=target, plan=plan, plan_id=plan_id, policy=settings.policy, comment=settings.comment, allow_down=settings.allow_down, say=around.say
+            target=target,
+            plan=plan,
+            plan_id=plan_id,
+            policy=settings.policy,
+            comment=settings.comment,
+            allow_down=settings.allow_down,
+            say=around.say,
+            kept=around.kept,
         )
     return RemoteHands(
         target=target,

@@ -2,6 +2,9 @@
 
 Owns the one session that is open with the device.  Everything that can go wrong with a device leaves here as
 `Failed`; what is wrong with this program leaves as an exception.
+
+Round trips are saved by sending ahead what cannot harm when the request before it fails: the two reads with the lock,
+the validation with the edit, the end of a session without waiting for the answer.  The ladder knows nothing of it.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ from xml.etree.ElementTree import Element
 
 from igmpconf.apply import steps
 from igmpconf.apply.device import LadderPolicy
+from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.steps import Before, Failed, Failure, Performed, Seen
 from igmpconf.apply.verify import Findings, findings
 from igmpconf.errors import RpcFailed, TransportError
 from igmpconf.model.canon import digest
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.state import DeviceState
-from igmpconf.netconf.client import NetconfClient, Timing
+from igmpconf.netconf.client import NetconfClient, Pending, Timing
 from igmpconf.netconf.target import Target
 from igmpconf.plan.plan import DevicePlan
 from igmpconf.schema.errors import DataError
@@ -33,6 +37,23 @@ _POLL_S = (0.02, 0.05, 0.1, 0.2)  # between two looks at the state; the last one
 def running_config(client: NetconfClient) -> DeviceConfig:
     """The running configuration of a device.  Raises TransportError, RpcFailed."""
     return _understood(client, client.get_config())
+
+
+def config_and_state(client: NetconfClient) -> tuple[DeviceConfig, DeviceState]:
+    """Both in one round trip.  Raises TransportError, RpcFailed."""
+    return _Reading(client).result()
+
+
+class _Reading:
+    """A request for the running configuration and one for the state, both under way."""
+
+    def __init__(self, client: NetconfClient) -> None:
+        self._client = client
+        self._config = client.begin_get_config()
+        self._state = client.begin_get_state()
+
+    def result(self) -> tuple[DeviceConfig, DeviceState]:
+        return _understood(self._client, self._config.result()), _state(self._client, self._state.result())
 
 
 def committed_config(client: NetconfClient, number: int) -> DeviceConfig:
@@ -54,8 +75,12 @@ def _understood(client: NetconfClient, config: Element) -> DeviceConfig:
 
 def device_state(client: NetconfClient, parts: Collection[str] = ()) -> DeviceState:
     """The operational state of a device, or the named tables of it.  Raises TransportError, RpcFailed."""
+    return _state(client, client.get_state(parts))
+
+
+def _state(client: NetconfClient, data: Element) -> DeviceState:
     try:
-        found = client.get_state(parts).find(STATE)
+        found = data.find(STATE)
         return xml_to_state(found) if found is not None else DeviceState()
     except DataError as error:
         raise TransportError(client.device, f"{client.device} sent a state that we do not understand: {error}", retryable=False) from None
@@ -72,8 +97,13 @@ class DeviceSession:
     comment: str | None = None
     allow_down: Collection[str] = ()
     say: Callable[[str], None] | None = None
+    kept: KeptSessions | None = None  # that planning left open
     timings: list[Timing] = field(default_factory=list)
     _client: NetconfClient | None = None
+    _is_kept: bool = False  # `_client` is older than this apply
+    _reading: _Reading | None = None  # sent ahead with the lock
+    _validation: Pending[None] | None = None  # sent ahead with the edit
+    _running: DeviceConfig = field(default_factory=DeviceConfig)
     _use: threading.Lock = field(default_factory=threading.Lock)  # `release` may come from another thread than `perform`
     _is_hurried: threading.Event = field(default_factory=threading.Event)
 
@@ -94,8 +124,9 @@ class DeviceSession:
         """Drop the session as it is."""
         if self._client is not None:
             client, self._client = self._client, None
+            self._reading = self._validation = None
+            client.leave()
             self.timings += client.timings
-            client.close()
 
     def release(self) -> None:
         """Close a session that only waits; the next effect opens another."""
@@ -125,7 +156,7 @@ class DeviceSession:
             return None
         if isinstance(effect, steps.Connect):
             self.abandon()
-            self._client = self._connect()
+            self._client = self._take_kept() or self._connect()
             return None
         if self._client is None and isinstance(effect, steps.Confirm | steps.Cancel | steps.Extend):
             self._client = self._connect()  # the persist id belongs to no session
@@ -133,14 +164,19 @@ class DeviceSession:
         assert client is not None, f"{effect} without a session"
         match effect:
             case steps.Lock():
-                client.lock()
+                self._lock(client)
             case steps.ReadBefore():
-                return Before(digest=digest(running_config(client)), state=device_state(client))
+                reading, self._reading = self._reading or _Reading(client), None
+                self._running, state = reading.result()
+                return Before(digest=digest(self._running), state=state)
             case steps.Edit():
                 # Not the whole datastore: the access rules of the device are not ours to remove.
-                client.edit(replacement_to_xml(running_config(client), self.plan.target), default_operation="merge")
+                edit = client.begin_edit(replacement_to_xml(self._running, self.plan.target), default_operation="merge")
+                self._validation = client.begin_validate()
+                edit.result()
             case steps.Validate():
-                client.validate()
+                validation, self._validation = self._validation or client.begin_validate(), None
+                validation.result()
             case steps.CommitProvisionally(persist_id=persist_id, timeout_s=timeout_s):
                 client.commit(is_confirmed=True, timeout_s=timeout_s, persist=persist_id, plan=self.plan_id, comment=self.comment)
             case steps.Verify(before=before, timeout_ms=timeout_ms):
@@ -164,6 +200,25 @@ class DeviceSession:
             case _:
                 assert_never(effect)
         return None
+
+    def _lock(self, client: NetconfClient) -> None:
+        try:
+            lock, self._reading = client.begin_lock(), _Reading(client)
+            lock.result()
+        except TransportError:
+            if not self._is_kept:
+                raise
+            # It may have been dead for a while; nothing has happened over it yet.
+            self.abandon()
+            self._is_kept, self._client = False, self._connect()
+            self._lock(self._client)
+
+    def _take_kept(self) -> NetconfClient | None:
+        """A session that planning has left, for the first connection; the one that verifies must be new."""
+        kept, self.kept = self.kept, None
+        client = kept.take(self.target) if kept is not None else None
+        self._is_kept = client is not None
+        return client
 
     def _connect(self) -> NetconfClient:
         return NetconfClient.connect(self.target, timeout_s=self.policy.rpc_timeout_s, connect_timeout_s=self.policy.connect_timeout_s, say=self.say)

@@ -18,6 +18,7 @@ from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.executor import monotonic_ms
 from igmpconf.apply.executors import THREADS, executor_of
 from igmpconf.apply.journal import Story
+from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.result import Result, to_json
 from igmpconf.apply.rollout import PARALLEL, Atomic, Outcome, Pace, Share
 from igmpconf.apply.run import Circumstances, Settings, has_journal, perform, settle, story_of, target_of
@@ -199,8 +200,9 @@ def apply(
         return carry_out(plan, devices_of_plan, options)
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
-    plan = make_plan(devices, [one.config for one in wanted])
-    return carry_out(plan, {one.name: one for one in devices}, options, written_by(devices, wanted))
+    with KeptSessions() as kept:
+        plan = make_plan(devices, [one.config for one in wanted], kept=kept)
+        return carry_out(plan, {one.name: one for one in devices}, options, written_by(devices, wanted), kept=kept)
 
 
 def _saved(path: Path) -> Plan:
@@ -225,8 +227,10 @@ def _devices_of(plan: Plan, device: str | None, inventory: Path | None) -> dict[
     return {found.name: found}
 
 
-def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, written: render.WrittenBy | None = None) -> int:
-    """Show the plan, ask, execute, and say how it ended.  Raises what the exit code stands for."""
+def carry_out(
+    plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, written: render.WrittenBy | None = None, *, kept: KeptSessions | None = None
+) -> int:
+    """Show the plan, ask, execute, and say how it ended; `kept` are sessions that may be used.  Raises what the exit code stands for."""
     if given() is not None and options.atomic == "fleet":
         raise click.UsageError("a shard knows nothing of the others, so --atomic fleet cannot hold; leave out --shard")
     click.echo(render.text(plan, paint=colour, written=written), nl=False)
@@ -240,7 +244,7 @@ def carry_out(plan: Plan, devices: Mapping[str, Device], options: ApplyOptions, 
     targets = {name: device.target for name, device in devices.items()}
     count = sum(1 for device in plan.devices if device.changes)
     with executor_of(options.executor) as executor, Progress(count) as progress:
-        around = Circumstances(executor=executor, progress=progress, say=talk, afterwards=signal.SIG_IGN)
+        around = Circumstances(executor=executor, progress=progress, say=talk, kept=kept, afterwards=signal.SIG_IGN)
         result = perform(plan, targets, options.settings(), around)
     if options.result is not None:
         _write(result, options.result)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from igmpconf.apply.session import device_state, running_config
+from igmpconf.apply.kept import KeptSessions
+from igmpconf.apply.session import config_and_state, device_state
 from igmpconf.cli.desired import Wanted, for_devices, new_plan_id
 from igmpconf.cli.devices import Device, chosen, colour, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError, StalePlan
@@ -89,21 +91,23 @@ def plan(
     return CHANGES if detailed_exitcode and not made.is_empty else 0
 
 
-def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviating: set[str] | None = None, *, measure_s: float = 0.0) -> Plan:
+def make_plan(
+    devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviating: set[str] | None = None, *, measure_s: float = 0.0, kept: KeptSessions | None = None
+) -> Plan:
     """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked.
 
     `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured.  Counters
-    of groups that a change touches are read again after `measure_s` seconds.
+    of groups that a change touches are read again after `measure_s` seconds.  Sessions are left with `kept`.
     """
     deviating = set() if deviating is None else deviating
     by_name = {device.name: config for device, config in zip(devices, wanted, strict=True)}
 
     def one(device: Device) -> DevicePlan:
-        with NetconfClient.connect(device.target, say=talk) as client:
+        with _session(device, kept) as client:
             read_at = time.monotonic()
-            state = device_state(client)
+            running, state = config_and_state(client)
             _tell(device, by_name[device.name], state, deviating)
-            found = planned(device.name, running_config(client), by_name[device.name], state)
+            found = planned(device.name, running, by_name[device.name], state)
             if measure_s and is_measurable(found.changes, state):
                 time.sleep(max(0.0, read_at + measure_s - time.monotonic()))
                 again_at = time.monotonic()
@@ -122,6 +126,20 @@ def make_plan(devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviati
         devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)),
         inventory_digest=digest_of(hosts) if hosts else None,
     )
+
+
+@contextlib.contextmanager
+def _session(device: Device, kept: KeptSessions | None) -> Iterator[NetconfClient]:
+    client = NetconfClient.connect(device.target, say=talk)
+    try:
+        yield client
+    except BaseException:
+        client.leave()
+        raise
+    if kept is not None:
+        kept.put(client)
+    else:
+        client.leave()
 
 
 def _tell(device: Device, wanted: DeviceConfig, state: DeviceState, deviating: set[str]) -> None:

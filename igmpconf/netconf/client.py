@@ -3,6 +3,8 @@
 ncclient waits up to 100 ms before it sends each request, because its loop sleeps in `select` and nobody wakes it; and
 its threads outlive a session that ends badly.  `LeanSession` wakes its loop through a socket pair and always ends its
 thread.  Replies are read by our own bounded parser, so a warning before an error cannot pass for success.
+`begin_*` sends a request without waiting for its reply: requests that cannot harm when the one before them fails go out
+together and cost one round trip (RFC 6241 4.1: a server answers in order).
 Errors leave as TransportError or RpcFailed, with the device, what was being done, and what to try.
 """
 
@@ -13,16 +15,15 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 from xml.etree.ElementTree import Element, SubElement
 
 from ncclient import NCClientError
 from ncclient.capabilities import Capabilities
 from ncclient.devices.default import DefaultDeviceHandler
-from ncclient.operations.errors import TimeoutExpiredError
 from ncclient.operations.rpc import RPC, RPCReply
 from ncclient.transport.errors import TransportError as TransportClosed
 from ncclient.transport.session import NetconfBase, Session
@@ -40,6 +41,9 @@ OUR_NETCONF = "urn:igmpconf:yang:igmpconf-netconf"
 RPC_TIMEOUT_S = 30.0
 HELLO_TIMEOUT_S = 10.0
 _READ_BYTES = 65536
+_DRAIN_S = 2.0  # for the last request of a session to leave; a peer that reads nothing for so long has no use for it
+
+T = TypeVar("T")
 
 # ncclient and paramiko log what they raise; we say it once, in our words.
 logging.getLogger("ncclient").addHandler(logging.NullHandler())
@@ -136,11 +140,19 @@ class LeanSession(Session):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - whatever ended the session, everybody who waits must hear of it
             ended = error
         self._connected = False  # before the waiting are told, so that nobody starts to wait behind their back
+        with self._q.all_tasks_done:
+            self._q.all_tasks_done.notify_all()
         self._dispatch_error(ended)
 
     def _send_queued(self) -> None:
         while not self._q.empty():
             self._channel.sendall(framed(self._q.get().encode(), is_chunked=self._base == NetconfBase.BASE_11))
+            self._q.task_done()
+
+    def drain(self, timeout_s: float) -> None:
+        """Wait until everything that was queued is on its way, or the session has ended."""
+        with self._q.all_tasks_done:
+            self._q.all_tasks_done.wait_for(lambda: not self._q.unfinished_tasks or not self._connected, timeout_s)
 
     def _receive(self, decoder: Decoder) -> None:
         data = self._channel.recv(_READ_BYTES)
@@ -185,11 +197,50 @@ class _Request(RPC):  # type: ignore[misc]
         rpc.append(subele)
         return xmltext.serialize(rpc).decode()
 
-    def request(self, operation: Element) -> Element:
-        """Send, wait, and return `<rpc-reply>`."""
-        reply = self._request(operation)
-        root: Element = reply._root  # noqa: SLF001 - ncclient offers the text only
+    def leave(self, operation: Element) -> None:
+        """Send it.  Raises what ncclient raises."""
+        self._request(operation)
+
+    def awaited(self, wait_s: float) -> Element | Exception | None:
+        """`<rpc-reply>`, or what ended the session, or None when the time is over."""
+        if not self.event.wait(wait_s):
+            return None
+        if self.error is not None:
+            ended: Exception = self.error
+            return ended
+        try:
+            self.reply.parse()
+        except xmltext.XmlTextError as error:
+            return error
+        root: Element = self.reply._root  # noqa: SLF001 - ncclient offers the text only
         return root
+
+
+class Pending(Generic[T]):
+    """A request that has left; `result` waits for its reply, once."""
+
+    def __init__(self, client: NetconfClient, request: _Request, finish: Callable[[Element], T], *, step: str, doing: str, wait_s: float) -> None:
+        self._client = client
+        self._request = request
+        self._step = step
+        self._doing = doing
+        self._wait_s = wait_s
+        self._finish = finish
+        self._started = time.perf_counter()
+
+    def result(self) -> T:
+        """What the reply says.  Raises TransportError, RpcFailed."""
+        client = self._client
+        reply = self._request.awaited(self._wait_s)
+        if reply is None:
+            raise TransportError(client.device, f"{client.device} did not answer within {self._wait_s:g}s while {self._doing}")
+        if isinstance(reply, Exception):
+            raise lost(client.device, self._doing, reply) from None
+        client.timings.append(Timing(self._step, (time.perf_counter() - self._started) * 1000))
+        errors = [found for found in _errors(reply) if found.severity != "warning"]
+        if errors:
+            raise _failed(client.device, self._doing, errors)
+        return self._finish(reply)
 
 
 class NetconfClient:
@@ -235,6 +286,11 @@ class NetconfClient:
         return str(self._session.id)
 
     @property
+    def is_connected(self) -> bool:
+        """As far as anybody has noticed."""
+        return bool(self._session.connected)
+
+    @property
     def capabilities(self) -> tuple[str, ...]:
         """What the server announced."""
         return tuple(self._session.server_capabilities or ())
@@ -243,39 +299,63 @@ class NetconfClient:
 
     def get_config(self, source: str = "running") -> Element:
         """`<data>` with the configuration that is explicitly set."""
+        return self.begin_get_config(source).result()
+
+    def begin_get_config(self, source: str = "running") -> Pending[Element]:
+        """The same, sent only."""
         operation = _operation("get-config")
         SubElement(SubElement(operation, f"{{{NC}}}source"), f"{{{NC}}}{source}")
-        return self._data(operation, f"reading its {source} configuration")
+        return self._send_for_data(operation, f"reading its {source} configuration")
 
     def get_state(self, parts: Iterable[str] = ()) -> Element:
         """`<data>` with the operational state, or only the named tables of it."""
+        return self.begin_get_state(parts).result()
+
+    def begin_get_state(self, parts: Iterable[str] = ()) -> Pending[Element]:
+        """The same, sent only."""
         operation = _operation("get")
         state = SubElement(SubElement(operation, f"{{{NC}}}filter", {"type": "subtree"}), f"{{{OURS}}}state")
         for part in parts:
             SubElement(state, f"{{{OURS}}}{part}")
-        return self._data(operation, "reading its state")
+        return self._send_for_data(operation, "reading its state")
 
     def lock(self, datastore: str = "candidate") -> None:
         """Keep others from editing the datastore."""
-        self._ok(_on_target("lock", datastore), f"locking its {datastore} configuration")
+        self.begin_lock(datastore).result()
+
+    def begin_lock(self, datastore: str = "candidate") -> Pending[None]:
+        """The same, sent only."""
+        return self._send_for_ok(_on_target("lock", datastore), f"locking its {datastore} configuration")
 
     def unlock(self, datastore: str = "candidate") -> None:
         """Let others edit again."""
-        self._ok(_on_target("unlock", datastore), f"unlocking its {datastore} configuration")
+        self.begin_unlock(datastore).result()
+
+    def begin_unlock(self, datastore: str = "candidate") -> Pending[None]:
+        """The same, sent only."""
+        return self._send_for_ok(_on_target("unlock", datastore), f"unlocking its {datastore} configuration")
 
     def edit(self, config: Sequence[Element], *, default_operation: str = "replace", datastore: str = "candidate") -> None:
         """`<edit-config>`: with `replace`, the datastore holds exactly `config` afterwards (RFC 6241 7.2)."""
+        self.begin_edit(config, default_operation=default_operation, datastore=datastore).result()
+
+    def begin_edit(self, config: Sequence[Element], *, default_operation: str = "replace", datastore: str = "candidate") -> Pending[None]:
+        """The same, sent only."""
         operation = _on_target("edit-config", datastore)
         SubElement(operation, f"{{{NC}}}default-operation").text = default_operation
         SubElement(operation, f"{{{NC}}}error-option").text = "rollback-on-error"
         SubElement(operation, f"{{{NC}}}config").extend(config)
-        self._ok(operation, "editing its candidate configuration")
+        return self._send_for_ok(operation, "editing its candidate configuration")
 
     def validate(self, source: str = "candidate") -> None:
         """Have the device check a datastore."""
+        self.begin_validate(source).result()
+
+    def begin_validate(self, source: str = "candidate") -> Pending[None]:
+        """The same, sent only."""
         operation = _operation("validate")
         SubElement(SubElement(operation, f"{{{NC}}}source"), f"{{{NC}}}{source}")
-        self._ok(operation, f"validating its {source} configuration")
+        return self._send_for_ok(operation, f"validating its {source} configuration")
 
     def commit(
         self,
@@ -308,7 +388,11 @@ class NetconfClient:
 
     def discard(self) -> None:
         """Make the candidate equal to running again."""
-        self._ok(_operation("discard-changes"), "discarding its candidate configuration")
+        self.begin_discard().result()
+
+    def begin_discard(self) -> Pending[None]:
+        """The same, sent only."""
+        return self._send_for_ok(_operation("discard-changes"), "discarding its candidate configuration")
 
     def get_commit(self, number: int) -> Element:
         """`<config>` that commit `number` of the history made."""
@@ -321,11 +405,22 @@ class NetconfClient:
         return found
 
     def close(self) -> None:
-        """`<close-session>`, then end every thread and socket; never raises."""
+        """`<close-session>` and its reply, then end every thread and socket; never raises."""
         try:
             if self._session.connected:
                 self.rpc(_operation("close-session"), "closing the session", timeout_s=5.0)
         except (TransportError, RpcFailed):
+            pass  # it is closed either way
+        finally:
+            self.abort()
+
+    def leave(self) -> None:
+        """`<close-session>` without waiting for its reply, then end every thread and socket; never raises."""
+        try:
+            if self._session.connected:
+                self.send(_operation("close-session"), "closing the session", lambda reply: reply)
+                self._session.drain(_DRAIN_S)
+        except TransportError:
             pass  # it is closed either way
         finally:
             self.abort()
@@ -340,30 +435,41 @@ class NetconfClient:
 
     def rpc(self, operation: Element, doing: str, *, timeout_s: float | None = None) -> Element:
         """Send one operation; the `<rpc-reply>` without errors.  Raises TransportError, RpcFailed."""
-        wait_s = timeout_s if timeout_s is not None else self._timeout_s
-        started = time.perf_counter()
+        return self.send(operation, doing, lambda reply: reply, timeout_s=timeout_s).result()
+
+    def send(self, operation: Element, doing: str, finish: Callable[[Element], T], *, timeout_s: float | None = None) -> Pending[T]:
+        """Send one operation and go on.  Raises TransportError."""
         try:
-            reply = _Request(self._session, self._handler, timeout=wait_s).request(operation)
-        except TimeoutExpiredError:
-            raise TransportError(self.device, f"{self.device} did not answer within {wait_s:g}s while {doing}") from None
-        except (NCClientError, OSError, FramingError, xmltext.XmlTextError, EOFError) as error:
-            raise TransportError(self.device, f"{self.device}: the session was lost while {doing}: {error or type(error).__name__}") from None
-        self.timings.append(Timing(operation.tag.rpartition("}")[2], (time.perf_counter() - started) * 1000))
-        errors = [found for found in _errors(reply) if found.severity != "warning"]
-        if errors:
-            raise _failed(self.device, doing, errors)
-        return reply
+            request = _Request(self._session, self._handler, async_mode=True)
+            request.leave(operation)
+        except (NCClientError, OSError) as error:
+            raise lost(self.device, doing, error) from None
+        wait_s = timeout_s if timeout_s is not None else self._timeout_s
+        return Pending(self, request, finish, step=operation.tag.rpartition("}")[2], doing=doing, wait_s=wait_s)
 
     def _ok(self, operation: Element, doing: str) -> None:
-        reply = self.rpc(operation, doing)
-        if reply.find(f"{{{NC}}}ok") is None:
-            raise TransportError(self.device, f"{self.device} answered neither ok nor an error while {doing}", retryable=False)
+        self._send_for_ok(operation, doing).result()
 
-    def _data(self, operation: Element, doing: str) -> Element:
-        data = self.rpc(operation, doing).find(f"{{{NC}}}data")
-        if data is None:
-            raise TransportError(self.device, f"{self.device} answered without data while {doing}", retryable=False)
-        return data
+    def _send_for_ok(self, operation: Element, doing: str) -> Pending[None]:
+        def finish(reply: Element) -> None:
+            if reply.find(f"{{{NC}}}ok") is None:
+                raise TransportError(self.device, f"{self.device} answered neither ok nor an error while {doing}", retryable=False)
+
+        return self.send(operation, doing, finish)
+
+    def _send_for_data(self, operation: Element, doing: str) -> Pending[Element]:
+        def finish(reply: Element) -> Element:
+            data = reply.find(f"{{{NC}}}data")
+            if data is None:
+                raise TransportError(self.device, f"{self.device} answered without data while {doing}", retryable=False)
+            return data
+
+        return self.send(operation, doing, finish)
+
+
+def lost(device: str, doing: str, error: Exception) -> TransportError:
+    """The session ended under a request."""
+    return TransportError(device, f"{device}: the session was lost while {doing}: {error or type(error).__name__}")
 
 
 def _operation(name: str) -> Element:

@@ -13,10 +13,10 @@ import hashlib
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import paramiko
 from paramiko.config import SSHConfig
@@ -39,6 +39,7 @@ _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256")  # RFC 8332: how an ssh-rsa key signs today
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 class SshConnection:
@@ -163,20 +164,63 @@ def _close(transports: list[tuple[paramiko.Transport, Any]]) -> None:
         sock.close()
 
 
+class _Parsed(Generic[T]):
+    """What files say, parsed once for a whole fleet and again when one of them has changed."""
+
+    def __init__(self, parse: Callable[[Sequence[Path]], T]) -> None:
+        self._parse = parse
+        self._lock = threading.Lock()
+        self._known: dict[tuple[Path, ...], tuple[list[tuple[int, int] | None], T]] = {}
+
+    def of(self, *paths: Path) -> T:
+        """Raises what parsing raises; a file that is not there says nothing."""
+        with self._lock:
+            marks = [_mark(path) for path in paths]
+            known = self._known.get(paths)
+            if known is None or known[0] != marks:
+                known = self._known[paths] = (marks, self._parse([path for path, mark in zip(paths, marks, strict=True) if mark is not None]))
+            return known[1]
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _parse_configs(paths: Sequence[Path]) -> SSHConfig:
+    config = SSHConfig()
+    for path in paths:
+        with path.open(encoding="utf-8") as file:
+            config.parse(file)
+    return config
+
+
+def _parse_known(paths: Sequence[Path]) -> list[tuple[Path, paramiko.HostKeys]]:
+    found = []
+    for path in paths:
+        if os.access(path, os.R_OK) and path.is_file():
+            keys = paramiko.HostKeys()
+            keys.load(str(path))
+            found.append((path, keys))
+    return found
+
+
+_configs = _Parsed(_parse_configs)
+_known_hosts = _Parsed(_parse_known)
+
+
 def _settings(target: SshTarget) -> dict[str, Any]:
     """ssh_config for the target with the target's own words on top."""
-    config = SSHConfig()
-    files = [target.config_file] if target.config_file else ["~/.ssh/config", "/etc/ssh/ssh_config"]
-    for name in files:
-        path = Path(name).expanduser()
-        try:
-            with path.open(encoding="utf-8") as file:
-                config.parse(file)
-        except FileNotFoundError:
-            if target.config_file:
-                raise TransportError(target.device, f"{target.device}: there is no ssh_config at {path}", retryable=False) from None
-        except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
-            raise TransportError(target.device, f"{target.device}: {path} cannot be used: {error}", retryable=False) from None
+    files = [Path(name).expanduser() for name in ([target.config_file] if target.config_file else ["~/.ssh/config", "/etc/ssh/ssh_config"])]
+    if target.config_file and not files[0].exists():
+        raise TransportError(target.device, f"{target.device}: there is no ssh_config at {files[0]}", retryable=False)
+    try:
+        config = _configs.of(*files)
+    except (OSError, UnicodeDecodeError, paramiko.SSHException) as error:
+        raise TransportError(target.device, f"{target.device}: {' or '.join(map(str, files))} cannot be used: {error}", retryable=False) from None
     try:
         found: dict[str, Any] = dict(config.lookup(target.host))
     except (paramiko.SSHException, ImportError) as error:  # `Match exec` needs a package that we do not
@@ -421,11 +465,7 @@ class _KnownHosts:
         everyone = settings.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts")
         self._files = [Path(name).expanduser() for name in (*own.split(), *everyone.split()) if name != "none"]
         self._keys: list[tuple[Path, paramiko.PKey]] = []
-        for path in self._files:
-            if not os.access(path, os.R_OK) or not path.is_file():
-                continue
-            keys = paramiko.HostKeys()
-            keys.load(str(path))
+        for path, keys in _known_hosts.of(*self._files):
             self._keys += [(path, key) for key in (keys.lookup(self._name) or {}).values() if key is not None]
 
     def prefer_known_types(self, transport: paramiko.Transport) -> None:

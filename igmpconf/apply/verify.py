@@ -96,7 +96,8 @@ class _Check:
             rows = self._rows(self._now, proxy, entry.interface, family)
             if any(row.up and row.role == "upstream" for row in rows):
                 continue
-            said = f"upstream {entry.interface} of {proxy.name} is absent or down" + (f" ({family})" if len(self._families(proxy)) > 1 else "")
+            state = f"is absent, down, or no port of {proxy.bridge}" if proxy.mode == "bridged" else "is absent or down"
+            said = f"upstream {entry.interface} of {proxy.name} {state}" + (f" ({family})" if len(self._families(proxy)) > 1 else "")
             old = [row for row in self._rows(self._before, proxy, entry.interface, family) if row.role == "upstream"]
             was_down = bool(old) and not any(row.up for row in old)
             if was_down or self._is_allowed(entry.interface):

@@ -33,3 +33,11 @@ def test_what_is_there_or_will_be_made_is_not_worth_a_word():
 def test_what_is_not_there_is_a_warning_with_the_nearest_name(interface, words):
     (said,) = warnings(interface)
     assert all(word in said for word in words), said
+
+
+def test_a_bridge_that_is_not_there_is_named_as_well():
+    bridged = {"mode": "bridged", "bridge": "br-lam", "interfaces": [{"interface": "wan", "upstream": True}]}
+    (said,) = absent(from_plain(DeviceConfig, {"igmp-proxy": [bridged]}), (*THERE, "br-lan"))
+    assert said == "igmp-proxy[default]/bridge: there is no interface br-lam now; it is followed when it appears (did you mean br-lan?)"
+    assert list(absent(from_plain(DeviceConfig, {"igmp-proxy": [bridged | {"bridge": "br-lan"}]}), (*THERE, "br-lan"))) == []
+    assert list(absent(from_plain(DeviceConfig, {"igmp-proxy": [bridged | {"enabled": False}]}), (*THERE, "br-lan"))) == []

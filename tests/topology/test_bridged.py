@@ -416,11 +416,24 @@ def test_the_device_itself_may_listen(bridge, tmp_path):
         on_the_device = Member(bridge.net, bridge.box, "br0", G4)
         bridge.members.append(on_the_device)
         on_the_device.join()
+        wait_until(lambda: [one for one in own_queries(bridge.taps["lan0"]) if one.source == "10.7.0.200"], "we ask from the bridge's address")
         before = on_the_device.received
         bridge.sent(bridge.source(G4), G4, "lan0")
         wait_until(lambda: on_the_device.received - before >= 20, "the bridge hands up what it forwards")
     finally:
         bridge.box.run("ip addr del 10.7.0.200/24 dev br0")
+
+
+def test_a_bridge_without_ipv6_serves_ipv6_all_the_same(bridge, tmp_path):
+    sysctl(bridge.box, "ipv6/conf/br0/disable_ipv6", 1)
+    try:
+        bridge.start(tmp_path)
+        bridge.member("lan0", G6).join()
+        source = in_force(bridge, G6, "lan0")
+        assert bridge.sent(source, G6, "lan0") == {"lan0": 20}
+        wait_until(lambda: [one for one in own_queries(bridge.taps["lan0"]) if one.source.startswith("fe80:")], "a query from the address of the MAC")
+    finally:
+        sysctl(bridge.box, "ipv6/conf/br0/disable_ipv6", 0)
 
 
 def test_a_message_with_a_vlan_tag_is_not_for_us(bridge, tmp_path):

@@ -13,7 +13,7 @@ from igmpconf.model.config import DeviceConfig, ProxyConfig
 from igmpconf.model.effective import interface_for, is_named
 from igmpconf.model.state import DeviceState, InterfaceRow, MfcRow
 from igmpconf.plan.diff import LiveGroup
-from igmpconf.plan.impact import active_upstream, touched
+from igmpconf.plan.impact import active_upstream, is_stream, touched
 from igmpconf.plan.plan import DevicePlan
 
 
@@ -174,5 +174,6 @@ def _forwarded(state: DeviceState) -> set[LiveGroup]:
     return {
         LiveGroup.of(row.instance, row.interface, row.group)
         for row in state.groups
-        if any(row.interface in route.downstreams for route in routes.get((row.instance, str(row.group)), ()))
+        if is_stream(row.group)
+        and any(row.interface in route.downstreams for route in routes.get((row.instance, str(row.group)), ()))
     }

@@ -62,8 +62,14 @@ def _impact(change: Change, a: DeviceConfig, b: DeviceConfig, state: DeviceState
     return HARMLESS
 
 
+def is_stream(group: Address) -> bool:
+    """Not a group of the link itself (RFC 4291 2.7), which a bridge switches by membership: neighbour discovery is no stream."""
+    return group.version == 4 or group.packed[1] & 0x0F > 2
+
+
 def _live(rows: Iterable[GroupRow]) -> tuple[LiveGroup, ...]:
-    return tuple(sorted({LiveGroup.of(row.instance, row.interface, row.group) for row in rows if row.mode == "exclude" or row.sources}))
+    wanted = (row for row in rows if (row.mode == "exclude" or row.sources) and is_stream(row.group))
+    return tuple(sorted({LiveGroup.of(row.instance, row.interface, row.group) for row in wanted}))
 
 
 def _on(state: DeviceState, interface: str) -> tuple[LiveGroup, ...]:
@@ -140,6 +146,8 @@ class _Instance:
         return True
 
     def _non_querier(self) -> Impact:
+        if self.old.mode == "bridged":
+            return HARMLESS  # every port is forwarded to, whoever asks there
         others = {r.interface for r in self.state.interfaces if r.instance == self.old.name and r.querier is not None and not r.querier.self_}
         return _interrupts("another router is the querier there", _live(r for r in self.rows if r.interface in others))
 

@@ -77,10 +77,10 @@ def edited(**changes) -> dict:
     return plain
 
 
-def impact_of(before: dict, after: dict, **device):
+def impact_of(before: dict, after: dict, *, state: DeviceState = STATE, **device):
     a = from_plain(DeviceConfig, {"igmp-proxy": [before]})
     b = from_plain(DeviceConfig, {"igmp-proxy": [after], **device} if after is not None else device)
-    changes = judged(diff(a, b), a, b, STATE)
+    changes = judged(diff(a, b), a, b, state)
     assert changes
     return worst(change.impact for change in changes)
 
@@ -142,6 +142,16 @@ def test_hosts_behind_a_subnet_that_is_no_longer_accepted_are_named():
 def test_only_where_another_router_is_querier_does_the_switch_matter():
     found = impact_of(edited(forward_when_non_querier=True), BASE)
     assert [(g.group, g.interface) for g in found.groups] == [(G1, "lan1")]
+
+
+def test_on_a_bridge_the_switch_does_not_matter_and_groups_of_the_link_are_no_streams():
+    bridged = BASE | {"mode": "bridged", "bridge": "br0"}
+    assert impact_of(bridged | {"forward-when-non-querier": True}, bridged).level == "none"
+    neighbour = row("lan1", "ff02::1:ff00:2", "fe80::2")
+    state = dataclasses.replace(STATE, groups=(*STATE.groups, neighbour))
+    found = impact_of(bridged, BASE, state=state)
+    assert found.level == "interrupts"
+    assert "ff02::1:ff00:2" not in {g.group for g in found.groups}
 
 
 def test_a_static_membership_that_ends_is_named():

@@ -125,9 +125,9 @@ def test_a_bridge_that_matches_a_pattern_is_served_each_time_it_appears(site, de
     steady = Steady(site)
     for _ in range(2):
         site.net.veth(site.router, "port0", host, "eth0", "", "10.5.0.2/24")
-        start = time.monotonic()
         for command in ("link add br-tv type bridge mcast_snooping 0", "addr add 10.5.0.1/24 dev br-tv", "link set port0 master br-tv", "link set br-tv up"):
             site.router.run(f"ip {command}")
+        start = time.monotonic()
         tap, member = site.tap(host), site.member(host, G)
         member.join()
         flows(source, G, tap)

@@ -7,7 +7,7 @@ the one that its MAC makes (RFC 4291 appendix A).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from igmpconf.engine.events import InterfaceAddress, LinkChanged, LinkRemoved
@@ -49,15 +49,16 @@ class BridgeLinks:
         return LinkChanged(port.ifindex, port.name, port.is_up and bridge.is_up, port.mtu, addresses)
 
 
-def with_flows(entries: Sequence[RouteEntry], flows: Iterable[Flow]) -> list[RouteEntry]:
+def with_flows(entries: Sequence[RouteEntry], flows: Iterable[Flow], stays_on_link: Callable[[bytes], bool]) -> list[RouteEntry]:
     """The entries with what arrived for them, as a bridge itself does not count: a sender by its exact entry, else by that of its group."""
-    counted: dict[tuple[bytes | None, bytes | None], tuple[int, int]] = {(entry.source, entry.group): (0, 0) for entry in entries}
+    streams = [entry for entry in entries if entry.group is not None and not stays_on_link(entry.group)]  # what stays on its link is not watched
+    counted: dict[tuple[bytes | None, bytes | None], tuple[int, int]] = {(entry.source, entry.group): (0, 0) for entry in streams}
     for flow in flows:
         key = (flow.source, flow.group) if (flow.source, flow.group) in counted else (None, flow.group)
         if key in counted:
             packets, octets = counted[key]
             counted[key] = packets + flow.packets, octets + flow.octets
-    return [replace(entry, packets=counted[entry.source, entry.group][0], octets=counted[entry.source, entry.group][1]) for entry in entries]
+    return [replace(entry, packets=counted[entry.source, entry.group][0], octets=counted[entry.source, entry.group][1]) for entry in streams]
 
 
 def _made_of(mac: bytes) -> tuple[InterfaceAddress, ...]:

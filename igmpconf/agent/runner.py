@@ -459,7 +459,8 @@ class Runner:
     def _entries(self, instance: _Instance) -> list[RouteEntry]:
         entries = instance.table.routes()
         if instance.key[2] and self._flows is not None and self._flows.state == WATCHED:
-            return with_flows(entries, [flow for flow in self._flows.flows() if flow.ifindex in instance.performer.interfaces])
+            flows = [flow for flow in self._flows.flows() if flow.ifindex in instance.performer.interfaces]
+            return with_flows(entries, flows, instance.table.family.stays_on_link)
         return entries
 
     # the end

@@ -219,8 +219,8 @@ class Routes:
             beyond = () if is_local else (up,)
             open_ = [(ifindex, wanted) for ifindex, wanted in wants.items() if ifindex in topology.forwarding]
             any_source = [ifindex for ifindex, wanted in open_ if wanted.inverted]
-            if any_source or (is_local and group in self._local.hosts()):
-                # a local group has an entry even without listeners, or (*,*) would let it out
+            if any_source or (is_local and not self._is_bridged and group in self._local.hosts()):
+                # a local group has an entry even without listeners, or (*,*) would let it out; a bridge has rules for that
                 entries[None, group] = (up, self._leaving((*beyond, *any_source)))
             for source in sorted({source for _, wanted in open_ for source in wanted.listed}):
                 home = topology.home_of(source) or upstream

@@ -70,6 +70,12 @@ def test_policy_speaks_of_streams_and_not_of_groups_of_the_link(port):
     assert play.group("lan0", NEIGHBOUR) is not None, "a review of the policy leaves it"
 
 
+def test_a_local_group_without_listeners_needs_no_entry():
+    play = a_bridge("wan", "lan0", address="10.9.0.2/24")
+    assert {str(row.group) for row in play.engine.snapshot(play.now_ms).mfc} == {"*"}
+    play.on("lan0", record(TO_EX, "239.255.255.250"), host="10.9.0.77").expect(route("*", "239.255.255.250", "wan", "lan0"))
+
+
 def test_a_group_of_the_link_is_adopted_after_a_restart():
     play = Play(MLD)
     play.configure(config("wan", "lan0", mode="bridged", bridge="br0", family="ipv6"))

@@ -22,7 +22,7 @@ from igmpconf.linux.linkfacts import LinkState, ports_of, read_links
 from igmpconf.linux.netlink import RTM_GETLINK, RTM_GETROUTE, RTNL_FAMILY_IPMR, Requests, attribute, attributes
 from igmpconf.linux.nft import Chain, ChainKey, Ruleset, parsed
 from igmpconf.linux.options import build_configuration, needed_options
-from igmpconf.linux.refusal import missing_capabilities, raw_socket_holders
+from igmpconf.linux.refusal import raw_socket_holders
 from igmpconf.linux.sysctl import RP_FILTER_ALL, Sysctls, rp_filter
 from igmpconf.linux.verdict import Packet, dropping
 from igmpconf.linux.window import Arrived, Dropped, Window, nft
@@ -91,7 +91,6 @@ def examine(question: Question, cancelled: Event) -> Diagnosis:
         return Diagnosis(
             window_ms=question.window_ms,
             unmeasured=tuple(dict.fromkeys(unmeasured)),
-            missing_capabilities=missing_capabilities(),
             reverse_path_drops=after - before if before is not None and after is not None else None,
             options=tuple(needed_options(question.config, links, build_configuration())),
             holders=tuple(_holders(question.tables)),

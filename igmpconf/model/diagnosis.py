@@ -137,7 +137,6 @@ class Diagnosis:
 
     window_ms: int = leaf(Integer(0, LONGEST_MS), "how long we looked", required=True)
     unmeasured: tuple[str, ...] = leaf_list(_LINE, "what could not be looked at, and why")
-    missing_capabilities: tuple[str, ...] = leaf_list(_WORD, "capabilities that the agent's process lacks")
     reverse_path_drops: int | None = leaf(_COUNT, "packets that the reverse path filter dropped while we looked")
     options: tuple[KernelOption, ...] = keyed_list(KernelOption, "options of the kernel", key=("name",), name="option")
     holders: tuple[SocketHolder, ...] = keyed_list(SocketHolder, "other programs", key=("family", "pid"), name="holder")

@@ -30,7 +30,6 @@ CODES: Mapping[str, tuple[tuple[Symptom, ...], str]] = {
     "instance/none": (_ALL, "the device has an instance"),
     "instance/disabled": (_ALL, "the instances are switched on"),
     "instance/not-in-force": (_ALL, "the instances run as configured"),
-    "device/capability": (_ALL, "the agent's process has the capabilities it needs"),
     "device/kernel-option": (_ALL, "the kernel has the options that the configuration needs"),
     "device/routing-socket": (_ALL, "no other program holds the multicast routing socket"),
     "upstream/not-up": (_DARK, "the upstream exists, is up and has a link"),

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from igmpconf.model.config import MAX_INTERFACES
 from igmpconf.model.diagnosis import TableFact
 from igmpconf.model.effective import is_pattern
+from igmpconf.model.leaf import Address
 from igmpconf.model.state import InterfaceRow
-from igmpconf.observe.doctor_patient import Finding, Patient, where
+from igmpconf.observe.doctor_patient import Finding, Patient, stays_on_link, where
 
 _MROUTE = {"ipv4": "CONFIG_IP_MROUTE", "ipv6": "CONFIG_IPV6_MROUTE"}
 
@@ -42,17 +43,6 @@ def in_force(patient: Patient) -> Iterator[Finding]:
     diagnosis = patient.diagnosis
     if diagnosis is None:
         return
-    missing = diagnosis.missing_capabilities
-    if missing:
-        yield Finding(
-            severity="error",
-            code="device/capability",
-            where="device",
-            seen="no stream is forwarded at all",
-            cause=f"the agent's process lacks {' and '.join(missing)}, without which the kernel lets nobody route multicast",
-            evidence=f"{len(missing)} of the 2 capabilities needed are missing",
-            fix="run the agent as root, or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in its systemd unit",
-        )
     absent = {option.name: option for option in diagnosis.options if not option.present}
     for option in absent.values():
         is_grave = option.name != "CONFIG_BRIDGE_IGMP_SNOOPING"
@@ -66,7 +56,7 @@ def in_force(patient: Patient) -> Iterator[Finding]:
             fix="use a kernel with that option, or take the part that needs it out of the desired state",
         )
     for table in diagnosis.tables:
-        if not table.in_force and not missing and not absent.keys() & {_MROUTE[table.family], _MROUTE[table.family] + "_MULTIPLE_TABLES"}:
+        if not table.in_force and not absent.keys() & {_MROUTE[table.family], _MROUTE[table.family] + "_MULTIPLE_TABLES"}:
             yield _not_in_force(patient, table)
 
 
@@ -183,7 +173,7 @@ def not_downstream(patient: Patient) -> Iterator[Finding]:
         return
     taking_part = {row.interface for row in patient.state.interfaces if row.enabled}
     for fact in patient.diagnosis.messages:
-        groups = [group for group in fact.groups if not group.is_link_local and not _stays_on_link(patient, group) and patient.group in {None, group}]
+        groups = [group for group in fact.groups if patient.group in {None, group} and not stays_on_link(group) and not _is_local(patient, group)]
         if fact.kind != "report" or fact.interface in taking_part or not groups:
             continue
         yield Finding(
@@ -197,10 +187,8 @@ def not_downstream(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _stays_on_link(patient: Patient, group: object) -> bool:
-    """Link-local groups and those that are local everywhere: no stream of a provider."""
-    text = str(group)
-    return text.startswith(("224.0.0.", "ff02:", "ff01:")) or any(patient.is_local(proxy.name, group) for proxy in patient.running())  # type: ignore[arg-type]
+def _is_local(patient: Patient, group: Address) -> bool:
+    return any(patient.is_local(proxy.name, group) for proxy in patient.running())
 
 
 def deviations(patient: Patient) -> Iterator[Finding]:

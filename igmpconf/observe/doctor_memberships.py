@@ -8,7 +8,7 @@ from igmpconf.model.config import InterfaceConfig, ProxyConfig
 from igmpconf.model.diagnosis import LinkFact
 from igmpconf.model.effective import effective
 from igmpconf.model.state import InterfaceRow
-from igmpconf.observe.doctor_patient import Finding, Patient, Severity, counter, current, own_addresses, span, where
+from igmpconf.observe.doctor_patient import Finding, Patient, Severity, counter, current, own_addresses, span, stays_on_link, where
 
 _FEWEST_REFRESHES = 20  # of which a share says something
 _FEWEST_QUERIES = 4
@@ -275,7 +275,7 @@ def upstream_queries(patient: Patient) -> Iterator[Finding]:
                 yield _silent(row, f"0 queries in {held_s} s", "note", "nobody asked on the upstream since groups are held there")
             continue
         last = min(row.heard_queriers, key=lambda one: one.last_s)
-        patience_s = (2 * (last.interval_ms or 125_000) + 5_000) / 1000
+        patience_s = (2 * (last.interval_ms or 125_000) + 2_000) / 1000
         if last.last_s > patience_s:
             evidence = f"the last of {last.queries} queries came {last.last_s} s ago from {last.address}; they came every {span(last.interval_ms)}"
             yield _silent(row, evidence, "warning", "the router that asked on the upstream fell silent, or its queries are lost on the way")
@@ -338,9 +338,8 @@ def _not_reported(patient: Patient, row: InterfaceRow, link: LinkFact) -> Iterat
     if any(counter(row, name) for name in _REFUSALS):
         return  # told already, with the reason
     held = {one.group for one in patient.state.groups if (one.instance, one.interface) == (row.instance, row.interface)}
-    proxies = [proxy for proxy in patient.running() if proxy.name == row.instance]
     version = 4 if row.family == "ipv4" else 6
-    unknown = [one for one in link.groups if one.group.version == version and one.group not in held and proxies]
+    unknown = [one for one in link.groups if one.group.version == version and one.group not in held and not stays_on_link(one.group)]
     if unknown:
         named = ", ".join(str(one.group) for one in unknown[:4])
         ports = ", ".join(sorted({port for one in unknown for port in one.ports})[:8])
@@ -349,9 +348,9 @@ def _not_reported(patient: Patient, row: InterfaceRow, link: LinkFact) -> Iterat
             code="snooping/not-reported",
             where=where(row),
             seen=f"{named} stays dark for those behind {ports}",
-            cause=f"bridge {link.interface} snoops and keeps their reports from us",
-            evidence=f"{len(unknown)} groups are in its table and not in ours; its mcast_router is {link.router if link.router is not None else 'unknown'}",
-            fix=f"ip link set {link.interface} type bridge mcast_router 2, or mcast_snooping 0",
+            cause=f"bridge {link.interface} knows their reports, and something keeps them from us: a packet filter of family bridge, most often",
+            evidence=f"{len(unknown)} groups are in the table of {link.interface} and not in ours",
+            fix="let IGMP and MLD pass hook input of family bridge: nft list ruleset bridge",
         )
 
 

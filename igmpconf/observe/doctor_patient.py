@@ -92,6 +92,11 @@ def family_of(group: Address) -> str:
     return "ipv4" if group.version == 4 else "ipv6"
 
 
+def stays_on_link(group: Address) -> bool:
+    """224.0.0.0/24, and the IPv6 scopes up to link-local: no stream of a provider (RFC 5771 4, RFC 4291 2.7)."""
+    return group.packed[:3] == b"\xe0\x00\x00" if group.version == 4 else group.packed[1] & 0x0F <= 2
+
+
 def subnets(row: InterfaceRow) -> list[Any]:
     return [ipaddress.ip_interface(address).network for address in row.addresses]
 

@@ -15,12 +15,19 @@ def shared_site():
         yield Site(net)
 
 
-@pytest.fixture
-def practice(site, tmp_path):
-    """An agent on the router, to be started by the test, and a doctor for it."""
-    made = Practice(site, tmp_path)
+@pytest.fixture(scope="module")
+def shared_practice(shared_site, tmp_path_factory):
+    made = Practice(shared_site, tmp_path_factory.mktemp("doctor"))
     yield made
     made.stop()
+
+
+@pytest.fixture
+def practice(site, shared_practice):
+    """An agent on the router, which runs what the test has it run, and a doctor for it."""
+    yield shared_practice
+    if shared_practice.agent is not None:
+        shared_practice.rest()
 
 
 @pytest.fixture

@@ -25,9 +25,12 @@ pytestmark = pytest.mark.kernel
 G = "239.1.1.1"
 
 
-@covers("R076", "R077", "R078", "R079", "R080")
+@covers("R076", "R077", "R078", "R079", "R080", "R098", "R102", "R103")
 def test_a_healthy_device_has_no_finding(site, practice):
-    """By the command, as it is typed."""
+    """By the command, as it is typed; behind a firewall that drops everything, where we may keep our rules."""
+    for hook, policy in (("input", "drop"), ("forward", "accept"), ("output", "drop")):
+        site.router.run(f"nft add table inet fw; add chain inet fw {hook} {{ type filter hook {hook} priority 0 ; policy {policy} ; }}")
+    site.router.run("nft add rule inet fw forward meta l4proto udp drop")
     practice.start(family=["ipv4", "ipv6"], device={"firewall": {"manage": True}})
     site.member(site.h0, G).join()
     source = site.source("10.1.0.2")
@@ -38,6 +41,7 @@ def test_a_healthy_device_has_no_finding(site, practice):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     (device,) = json.loads(done.stdout)["devices"]
     assert (done.returncode, device["rows"], device["window_ms"], device["unmeasured"]) == (0, [], 500, [])
+    site.router.run("nft delete table inet fw")
 
 
 @covers("R087")

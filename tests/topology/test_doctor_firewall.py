@@ -101,15 +101,3 @@ def test_mld_is_dropped(practice, nft):
     practice.start(family=["ipv6"])
     nft("input", "accept", "iifname lan1 icmpv6 type '{ mld-listener-report, mld2-listener-report }' drop")
     practice.expect(("firewall/drops-reports", "default/lan1"))
-
-
-@covers("R102", "R103")
-def test_with_manage_the_same_firewall_lets_everything_pass(site, practice, nft):
-    nft("input", "drop")
-    nft("forward", "accept", "meta l4proto udp drop")
-    practice.start(device={"firewall": {"manage": True}})
-    site.member(site.h0, G).join()
-    source = site.source("10.1.0.2")
-    flows(source, G, site.tap(site.h0))
-    with streaming(source, G):
-        practice.expect()

@@ -14,7 +14,6 @@ from igmpconf.netconf.session import Close
 from igmpconf.schema.names import prefixes_in
 
 IETF = "urn:ietf:params:xml:ns:yang:ietf-netconf-notifications"
-CAPABILITY = f"{IETF}?module=ietf-netconf-notifications&revision=2012-02-06"
 
 _CONFIRM_EVENTS = {"confirm": "complete", "rollback-cancel": "cancel", "rollback-session": "cancel", "rollback-timeout": "timeout"}
 

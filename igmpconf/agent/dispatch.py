@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import get_args
 from xml.etree.ElementTree import Element
 
-from igmpconf.agent import announcements, library, monitoring, nmda
+from igmpconf.agent import library, monitoring, nmda
 from igmpconf.agent.access import AccessControl, User
 from igmpconf.agent.complaints import data_error, semantic_errors
 from igmpconf.agent.datastore import OVERTAKEN
@@ -27,7 +27,7 @@ from igmpconf.agent.events import (
     Target,
     UnlockAsked,
 )
-from igmpconf.agent.modules import OUR_NETCONF, OURS, modules
+from igmpconf.agent.modules import OUR_NETCONF, OURS
 from igmpconf.agent.nacm import Rights
 from igmpconf.agent.observation import Observation
 from igmpconf.agent.parameters import (
@@ -65,6 +65,7 @@ from igmpconf.netconf.messages import (
 )
 from igmpconf.netconf.notification import CAPABILITIES as NOTIFICATION_CAPABILITIES
 from igmpconf.schema.edit import DefaultOperation, edited
+from igmpconf.schema.ietf import MODULES as IETF_MODULES
 from igmpconf.schema.names import NMDA
 from igmpconf.schema.semantic import check
 from igmpconf.schema.xml import DataError, config_to_xml, xml_to_config
@@ -89,9 +90,6 @@ def capabilities() -> tuple[str, ...]:
         nmda.WITH_OPERATIONAL_DEFAULTS,
         *NOTIFICATION_CAPABILITIES,
         *library.capabilities(),
-        monitoring.CAPABILITY,
-        announcements.CAPABILITY,
-        *(module.capability for module in modules()),
     )
 
 
@@ -167,14 +165,18 @@ class Dispatcher:
         revision, language = given.get(f"{{{here}}}version"), given.get(f"{{{here}}}format")
         if language is not None and text_of(language).rpartition(":")[2] != "yang":  # an identityref, with or without prefix
             raise invalid_value(f"schemas are served as yang, not as {text_of(language)}")
-        found = [module for module in modules() if module.name == name]
+        found = [module for module in library.listed() if module.name == name]
         if revision is not None and text_of(revision):
             found = [module for module in found if module.revision == text_of(revision)]
         if not found:
-            listed = ", ".join(f"{module.name}@{module.revision}" for module in modules())
+            listed = ", ".join(f"{module.name}@{module.revision}" for module in library.listed())
             raise invalid_value(f"no schema {name}; there are {listed}")
+        text = library.text_of(name)
+        if text is None:
+            where = IETF_MODULES[name][1]
+            raise invalid_value(f"the text of {name} is not installed on this device; it is in {where}", error_type="application")
         answer = Element(f"{{{here}}}data")
-        answer.text = found[0].text
+        answer.text = text
         return [answer]
 
     async def _get_commit(self, call: _Call) -> list[Element]:

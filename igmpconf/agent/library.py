@@ -1,6 +1,7 @@
-"""`/yang-library` and `/modules-state` of ietf-yang-library (RFC 8525, and RFC 7895 for older clients).
+"""`/yang-library` and `/modules-state` of ietf-yang-library (RFC 8525, and RFC 7895 for older clients), and the texts.
 
-Listed is what is implemented, whether or not its text is carried: those of the IETF come from where clients have them.
+Listed is what is implemented or imported.  The texts of the IETF's modules are served where they are installed or came
+with the agent (`schema/ietf.py`), ours always.
 """
 
 from __future__ import annotations
@@ -8,15 +9,26 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
+from typing import get_args
 from xml.etree.ElementTree import Element, SubElement
 
 from igmpconf.agent.modules import modules
-from igmpconf.netconf.messages import BASE
+from igmpconf.agent.nmda import Datastore
+from igmpconf.schema import ietf
+from igmpconf.schema.names import DATASTORES
+from igmpconf.schema.names import MODULES as NAMES
 
 NAMESPACE = "urn:ietf:params:xml:ns:yang:ietf-yang-library"
-DATASTORES = "urn:ietf:params:xml:ns:yang:ietf-datastores"
-_REVISION = "2019-01-04"
+_REVISION = ietf.MODULES["ietf-yang-library"][0]
 _IETF = "urn:ietf:params:xml:ns:yang:"
+
+# The features are the capabilities of the hello (RFC 6241 8, RFC 8526 4).
+_FEATURES = {
+    "ietf-netconf": ("candidate", "confirmed-commit", "rollback-on-error", "validate"),
+    "ietf-netconf-nmda": ("origin", "with-defaults"),
+}
+_IMPORTED_ONLY = {"ietf-inet-types", "ietf-yang-metadata", "ietf-yang-types"}
+_IN_HELLO = ("ietf-netconf-acm", "ietf-netconf-monitoring", "ietf-netconf-notifications")  # of YANG 1.0; those of 1.1 are in the library
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +45,27 @@ class Listed:
 @functools.cache
 def listed() -> tuple[Listed, ...]:
     """Every module that is implemented, and those that they import, sorted by name."""
-    return tuple(
-        sorted(
-            (
-                *(Listed(module.name, module.revision, module.namespace) for module in modules()),
-                # the features are the capabilities of the hello (RFC 6241 8)
-                Listed("ietf-netconf", "2011-06-01", BASE, ("candidate", "confirmed-commit", "rollback-on-error", "validate")),
-                Listed("ietf-netconf-monitoring", "2010-10-04", f"{_IETF}ietf-netconf-monitoring"),
-                Listed("ietf-netconf-notifications", "2012-02-06", f"{_IETF}ietf-netconf-notifications"),
-                Listed("ietf-netconf-with-defaults", "2011-06-01", f"{_IETF}ietf-netconf-with-defaults"),
-                Listed("ietf-yang-library", _REVISION, NAMESPACE),
-                Listed("ietf-datastores", "2018-02-14", DATASTORES, is_imported_only=True),
-                Listed("ietf-inet-types", "2013-07-15", f"{_IETF}ietf-inet-types", is_imported_only=True),
-                Listed("ietf-yang-types", "2013-07-15", f"{_IETF}ietf-yang-types", is_imported_only=True),
-            ),
-            key=lambda one: one.name,
-        )
-    )
+    ours = [Listed(module.name, module.revision, module.namespace) for module in modules()]
+    theirs = [
+        Listed(name, revision, NAMES[name][0] if name in NAMES else f"{_IETF}{name}", _FEATURES.get(name, ()), name in _IMPORTED_ONLY)
+        for name, (revision, _) in ietf.MODULES.items()
+    ]
+    return tuple(sorted([*ours, *theirs], key=lambda one: one.name))
+
+
+@functools.lru_cache(maxsize=4)
+def text_of(name: str) -> str | None:
+    """The text of a module that is listed, or None where it is not to be had."""
+    for module in modules():
+        if module.name == name:
+            return module.text
+    return ietf.module_text(name)
+
+
+@functools.cache
+def has_text(name: str) -> bool:
+    """Whether get-schema can answer for a module that is listed."""
+    return text_of(name) is not None
 
 
 @functools.cache
@@ -60,11 +76,13 @@ def content_id() -> str:
 
 
 def capabilities() -> tuple[str, ...]:
-    """RFC 7950 5.6.4 and RFC 8526 2."""
+    """RFC 7950 5.6.4 and RFC 8526 2; and, for clients that look there, modules as RFC 6020 5.6.4 has them."""
     standard = "urn:ietf:params:netconf:capability:yang-library"
     return (
         f"{standard}:1.0?revision={_REVISION}&module-set-id={content_id()}",
         f"{standard}:1.1?revision={_REVISION}&content-id={content_id()}",
+        *(f"{NAMES[name][0]}?module={name}&revision={ietf.MODULES[name][0]}" for name in _IN_HELLO),
+        *(module.capability for module in modules()),
     )
 
 
@@ -81,7 +99,7 @@ def yang_library() -> Element:
     schema = _put(root, "schema")
     _put(schema, "name", "all")
     _put(schema, "module-set", "all")
-    for datastore in ("running", "candidate"):
+    for datastore in get_args(Datastore):
         row = _put(root, "datastore")
         _put(row, "name", f"ds:{datastore}").set("xmlns:ds", DATASTORES)
         _put(row, "schema", "all")

@@ -1,7 +1,4 @@
-"""The YANG modules that the agent serves: what `<get-schema>` returns and the hello names (RFC 6022, RFC 7950 5.6.4).
-
-Only modules whose text is carried are listed; whoever needs the IETF modules that these import has them.
-"""
+"""The YANG modules whose texts are ours: what `<get-schema>` returns of them and the hello names (RFC 6022, RFC 7950 5.6.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +6,9 @@ import functools
 import re
 from dataclasses import dataclass
 
+from igmpconf.schema.names import REVISION
 from igmpconf.schema.yang import module_text, netconf_module_text
+from igmpconf.schema.yang_events import event_modules
 
 OURS = "urn:igmpconf:yang:igmpconf"
 OUR_NETCONF = "urn:igmpconf:yang:igmpconf-netconf"
@@ -29,8 +28,8 @@ class YangModule:
 
 @functools.cache
 def modules() -> tuple[YangModule, ...]:
-    """Every module that can be fetched."""
-    return tuple(_read(text) for text in (module_text(), netconf_module_text()))
+    """Every module with a text of ours."""
+    return tuple(_read(text) for text in (module_text(), netconf_module_text(), *event_modules(REVISION)))
 
 
 def _read(text: str) -> YangModule:

@@ -6,21 +6,20 @@ from collections.abc import Iterable, Mapping
 from xml.etree.ElementTree import Element, SubElement
 
 from igmpconf.agent.events import Target
-from igmpconf.agent.modules import modules
+from igmpconf.agent.library import has_text, listed
 from igmpconf.agent.sessions import Live
 from igmpconf.ids import SessionId
 
 NAMESPACE = "urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring"
-CAPABILITY = f"{NAMESPACE}?module=ietf-netconf-monitoring&revision=2010-10-04"
 _TRANSPORTS = {"ssh": "netconf-ssh", "unix": "netconf-ssh"}  # the unix socket is where OpenSSH's subsystem comes in
 
 
 def netconf_state(capabilities: Iterable[str], locks: Mapping[Target, tuple[SessionId, str]], live: Iterable[Live]) -> Element:
     """The container; `locks` are session and time (RFC 3339) of each lock that is held."""
     root = Element(f"{{{NAMESPACE}}}netconf-state")
-    listed = _sub(root, "capabilities")
+    offered = _sub(root, "capabilities")
     for capability in capabilities:
-        _sub(listed, "capability", capability)
+        _sub(offered, "capability", capability)
     datastores = _sub(root, "datastores")
     names: tuple[Target, ...] = ("running", "candidate")
     for name in names:
@@ -32,13 +31,14 @@ def netconf_state(capabilities: Iterable[str], locks: Mapping[Target, tuple[Sess
             _sub(lock, "locked-by-session", str(holder))
             _sub(lock, "locked-time", since)
     schemas = _sub(root, "schemas")
-    for module in modules():
+    for module in listed():
         schema = _sub(schemas, "schema")
         _sub(schema, "identifier", module.name)
         _sub(schema, "version", module.revision)
         _sub(schema, "format", "yang")
         _sub(schema, "namespace", module.namespace)
-        _sub(schema, "location", "NETCONF")
+        if has_text(module.name):
+            _sub(schema, "location", "NETCONF")
     sessions = _sub(root, "sessions")
     for one in live:
         row = _sub(sessions, "session")

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any, TypeVar, get_args
 from xml.etree.ElementTree import Element
 
-from igmpconf.agent import monitoring
 from igmpconf.agent.events import DEFAULT_CONFIRM_TIMEOUT_S, Target
-from igmpconf.agent.modules import OUR_NETCONF, OURS
+from igmpconf.agent.modules import OUR_NETCONF
 from igmpconf.ids import PersistId
 from igmpconf.model.leaf import nodes
 from igmpconf.model.state import DeviceState
@@ -27,14 +26,13 @@ from igmpconf.netconf.messages import (
     text_of,
     unknown_element,
 )
-from igmpconf.netconf.notification import NOTIFICATION
-from igmpconf.schema.names import DATASTORES, NMDA
+from igmpconf.schema.names import DATASTORES, MODULES, NMDA
 from igmpconf.schema.xml import WithDefaults
 
 WITH_DEFAULTS = "urn:ietf:params:xml:ns:yang:ietf-netconf-with-defaults"
 DEFAULTS_MODES: tuple[WithDefaults, ...] = get_args(WithDefaults)
 MAX_CONFIRM_TIMEOUT_S = 2**32 - 1
-_KNOWN_NAMESPACES = {"", BASE, OURS, OUR_NETCONF, monitoring.NAMESPACE, WITH_DEFAULTS, NOTIFICATION, NMDA}
+_KNOWN_NAMESPACES = {"", WITH_DEFAULTS, *(namespace for namespace, _ in MODULES.values())}
 W = TypeVar("W", bound=str)
 
 _REMARK = re.compile(r"[^\x00-\x1f]{0,255}")

@@ -22,6 +22,7 @@ from igmpconf.schema.names import NETCONF_BASE, YANG_ATTRIBUTES
 from igmpconf.schema.xml import DEFAULT_ATTRIBUTE, OPERATION_ATTRIBUTE, key_values, leaf_value, local_name, missing, no_text, node_of
 
 DefaultOperation = Literal["merge", "replace", "none"]
+_Many = dict[tuple[Any, ...], Any]
 
 _INSERT = f"{{{YANG_ATTRIBUTES}}}insert"
 _KEY = f"{{{YANG_ATTRIBUTES}}}key"
@@ -90,6 +91,7 @@ def _absent(what: str, path: str, operation: str) -> DataError:
 def _children(cls: Any, model: Any, parent: Element, inherited: str, path: str, *, key: tuple[str, ...] = ()) -> Any:
     no_text(parent, path)
     values = {n.attr: getattr(model, n.attr) for n in stored_nodes(cls)}
+    many: dict[str, _Many] = {}  # what is edited of lists and leaf-lists, by attribute: found by key, in their order
     seen: set[str] = set()
     for element in parent:
         n = node_of(cls, element, path)
@@ -97,12 +99,14 @@ def _children(cls: Any, model: Any, parent: Element, inherited: str, path: str, 
             if n.name in seen:
                 raise DataError("bad-element", f"<{n.name}> stands twice", path=path + node_step(n), info={"bad-element": n.name})
             seen.add(n.name)
+        if n.kind in {"leaf-list", "list"} and n.attr not in many:
+            many[n.attr] = {entry_key(n, one) if n.kind == "list" else (one,): one for one in values[n.attr]}
         if n.kind == "list":
-            values[n.attr] = _list(n, values[n.attr], element, inherited, path)
+            _list(n, many[n.attr], element, inherited, path)
         elif n.kind == "container":
             values[n.attr] = _container(n, values[n.attr], element, inherited, path + node_step(n))
         elif n.kind == "leaf-list":
-            values[n.attr] = _leaf_list(n, values[n.attr], element, inherited, path + node_step(n))
+            _leaf_list(n, many[n.attr], element, inherited, path + node_step(n))
         elif n.name in key:
             _key(n, element, path + node_step(n))
         else:
@@ -110,7 +114,7 @@ def _children(cls: Any, model: Any, parent: Element, inherited: str, path: str, 
             if cls is Rule and n.attr in CHOICE and values[n.attr] is not None:
                 # RFC 7950 7.9.3: a node of one case removes those of the others; two in one edit are refused below
                 values |= {other: None for other in CHOICE if other != n.attr and other.replace("_", "-") not in seen}
-    result = cls(**values)
+    result = cls(**(values | {attr: tuple(found.values()) for attr, found in many.items()}))
     missing(cls, result, path, key)
     return result
 
@@ -154,23 +158,24 @@ def _unless_default(n: Node, value: Any, element: Element, path: str) -> Any:
     return None
 
 
-def _leaf_list(n: Node, current: tuple[Any, ...], element: Element, inherited: str, path: str) -> tuple[Any, ...]:
+def _leaf_list(n: Node, current: _Many, element: Element, inherited: str, path: str) -> None:
     assert n.type is not None
     operation = _operation(element, inherited, path)
     value = leaf_value(n, element, path)
+    is_there = (value,) in current
     here = f"{path}[.='{n.type.text(value)}']"
     what = f"{n.name} {n.type.text(value)}"
     if operation in {"delete", "remove"}:
-        if operation == "delete" and value not in current:
+        if operation == "delete" and not is_there:
             raise _absent(what, here, "delete")
-        return tuple(one for one in current if one != value)
-    if operation == "create" and value in current:
+        current.pop((value,), None)
+        return
+    if operation == "create" and is_there:
         raise _exists(what, here)
-    if operation == "none" and value not in current:
+    if operation == "none" and not is_there:
         raise _absent(what, here, "none")
-    if _unless_default(n, value, element, here) is None or value in current:
-        return current
-    return (*current, value)
+    if _unless_default(n, value, element, here) is not None:
+        current.setdefault((value,), value)
 
 
 def _container(n: Node, current: Any, element: Element, inherited: str, path: str) -> Any:
@@ -188,29 +193,29 @@ def _container(n: Node, current: Any, element: Element, inherited: str, path: st
     return _children(n.cls, start, element, _below(operation), path)
 
 
-def _list(n: Node, current: tuple[Any, ...], element: Element, inherited: str, parent_path: str) -> tuple[Any, ...]:
+def _list(n: Node, current: _Many, element: Element, inherited: str, parent_path: str) -> None:
     operation = _operation(element, inherited, parent_path + node_step(n), is_ordered=n.keeps_order)
     key, path = key_values(n, element, parent_path)
-    found = next((i for i, entry in enumerate(current) if entry_key(n, entry) == key), None)
+    found = current.get(key)
     what = f"{n.name} {', '.join(str(part) for part in key)}"
     if operation in {"delete", "remove"}:
-        if found is None:
-            if operation == "delete":
-                raise _absent(what, path, "delete")
-            return current
-        return current[:found] + current[found + 1 :]
+        if found is None and operation == "delete":
+            raise _absent(what, path, "delete")
+        current.pop(key, None)
+        return
     if operation == "create" and found is not None:
         raise _exists(what, path)
     if operation == "none" and found is None:
         raise _absent(what, path, "none")
-    start = current[found] if found is not None and operation != "replace" else _new(n, key)
-    entry = _children(n.cls, start, element, _below(operation), path, key=n.key)
+    start = found if found is not None and operation != "replace" else _new(n, key)
+    current[key] = _children(n.cls, start, element, _below(operation), path, key=n.key)
     place = element.get(_INSERT)
     if place is not None:
-        others = tuple(one for one in current if entry_key(n, one) != key)
-        at = _place(n, others, place, element, path)
-        return (*others[:at], entry, *others[at:])
-    return (*current, entry) if found is None else (*current[:found], entry, *current[found + 1 :])
+        entry = current.pop(key)
+        others = tuple(current.items())
+        at = _place(n, tuple(current.values()), place, element, path)
+        current.clear()
+        current.update((*others[:at], (key, entry), *others[at:]))
 
 
 def _place(n: Node, others: tuple[Any, ...], place: str, element: Element, path: str) -> int:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from igmpconf.agent.document import VERSION
 from igmpconf.apply.bundle import NOT_ON_DEVICE, build
 from igmpconf.lab.lab import Lab
 from igmpconf.lab.namespaces import LabError
+from igmpconf.schema import ietf
 from tests.architecture.test_layers import CONTROLLER_FILES
 
 BARE = [sys.executable, "-I", "-S"]  # no site-packages, no environment, not the current directory
@@ -60,6 +62,16 @@ def test_every_module_in_it_finds_all_it_imports(archive: Path) -> None:
     done = run("-c", IMPORT_ALL, archive)
     assert done.returncode == 0, done.stderr
     assert {"igmpconf.agent.main", "igmpconf.engine.listeners", "igmpconf.linux.mroute"} <= set(done.stdout.split())
+
+
+def test_it_has_the_text_of_every_module_that_it_lists(archive: Path) -> None:
+    """On a Python that has none: those installed here when it was built (pyang's) went along, with the notice about them."""
+    listing = "import sys; sys.path.insert(0, sys.argv[1])\nfrom igmpconf.agent import library\n"
+    done = run("-c", listing + "print(*(one.name for one in library.listed() if not library.has_text(one.name)))", archive)
+    assert (done.stdout, done.stderr) == ("\n", "")
+    read = run("-c", listing + "print(library.text_of('ietf-netconf-acm'), end='')", archive).stdout
+    assert read == ietf.module_text("ietf-netconf-acm")
+    assert "IETF Trust" in zipfile.ZipFile(archive).read("igmpconf/schema/ietf/NOTICE").decode()
 
 
 def test_it_is_executable_and_holds_nothing_of_the_controller(archive: Path) -> None:

@@ -85,7 +85,7 @@ def committed(client):
         (f'<get-commit xmlns="{OURS}"><number>1</number></get-commit>', ("application", "data-missing"), {}),
     ],
 )
-def test_nc_036_037_038_error_triples(client, operation, kind, info):
+def test_nc_036_037_038_059_062_085_095_097_error_triples(client, operation, kind, info):
     error = client.error(operation)
     assert error.kind == kind
     assert error.message
@@ -94,9 +94,10 @@ def test_nc_036_037_038_error_triples(client, operation, kind, info):
     client.ok("<discard-changes/>")  # the session goes on
 
 
-def test_nc_004_150_the_hello_says_what_monitoring_says(client):
+def test_nc_004_132_150_the_hello_says_what_monitoring_says(client):
     said = [one.text for one in parse(client.greeting).iter(f"{NC}capability")]
     assert tuple(said) == capabilities()
+    assert any(":candidate:" in one for one in said)  # without which there is no confirmed commit
     assert not [one for one in said if "writable-running" in one or "startup" in one or "xpath" in one or "url:" in one]
     found = client.data(f'<get><filter><netconf-state xmlns="{MONITORING}"/></filter></get>')
     assert [one.text for one in found.iter(f"{{{MONITORING}}}capability")] == said
@@ -159,7 +160,7 @@ def test_nc_037_an_operation_without_a_namespace_is_told_which_one_it_lacks(clie
 # 3. retrieval
 
 
-def test_nc_051_052_get_and_get_config(committed):
+def test_nc_050_051_052_057_get_and_get_config(committed):
     assert [child.tag for child in committed.config()] == [f"{IC}igmp-proxy"]
     tags = {child.tag for child in committed.data("<get/>")}
     assert tags == {
@@ -192,6 +193,18 @@ def test_nc_061_with_defaults(committed):
     assert thresholds("trim") == []
     assert thresholds("report-all") == ["1", "1"]
     assert thresholds("report-all-tagged") == ["1", "1"]
+
+
+def test_nc_063_a_default_in_use_can_be_created_and_not_deleted(committed):
+    def edit(operation: str) -> str:
+        leaf = f'<threshold xmlns:nc="{BASE}" nc:operation="{operation}">1</threshold>'
+        return edit_config(threshold(1).replace("<threshold>1</threshold>", leaf))
+
+    assert committed.error(edit("delete")).kind == ("application", "data-missing")
+    committed.ok(edit("remove"))
+    committed.ok(edit("create"))
+    assert committed.error(edit("create")).kind == ("application", "data-exists")
+    committed.ok(edit("delete"))
 
 
 def test_state_carries_digest_history_and_what_waits(committed):
@@ -355,7 +368,7 @@ def test_plan_and_comment_are_kept_and_a_repeated_plan_is_recognised(service, co
     assert committed.error(f"<commit><comment {ours}>{'x' * 256}</comment></commit>").kind == ("protocol", "invalid-value")
 
 
-def test_several_semantic_errors_come_at_once(client):
+def test_nc_041_several_semantic_errors_come_at_once(client):
     proxies = "".join(f'<igmp-proxy xmlns="{OURS}"><name>{name}</name><interfaces><interface>{name}0</interface></interfaces></igmp-proxy>' for name in "ab")
     client.edit(proxies)
     assert len(errors_of(client.rpc("<commit/>"))) >= 2

@@ -35,7 +35,7 @@ def test_nc_003_005_every_session_is_greeted_with_its_own_id(service):
         assert one.session_id > 0
 
 
-def test_nc_008_014_both_framings(service):
+def test_nc_008_010_014_both_framings(service):
     for hello in (HELLO_1_0, HELLO_1_1):
         with service.client(hello) as client:
             assert len(client.config()) == 1

@@ -16,6 +16,12 @@ def test_every_requirement_has_a_test_or_a_reason_and_not_both():
     assert set(ELSEWHERE) <= set(TITLES)
 
 
+def test_every_requirement_of_netconf_has_a_test_or_a_reason_and_not_both():
+    tested = set(claims(netconf_requirements.TITLES))
+    assert set(netconf_requirements.TITLES) - tested == set(netconf_requirements.ELSEWHERE)
+    assert len(netconf_requirements.TITLES) == 117
+
+
 def test_every_claim_names_a_requirement():
     for path, one in named_in_decorators():
         assert one in TITLES or one in LINES or one in netconf_requirements.TITLES, f"{path}: {one}"

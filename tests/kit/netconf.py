@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 from xml.etree.ElementTree import Element
 
 from igmpconf.agent.access import User
@@ -137,13 +137,16 @@ class RunningService:
         assert self.service is not None
         self._loop.call_soon_threadsafe(self.service.serve, theirs, user)
         with Client(ours) as client:
+            client.sees_all = False
             client.greeting = client.receive() or b""
             client.say_hello(hello)
             yield client
 
 
 class Client:
-    """A client on a connected stream socket."""
+    """A client on a connected stream socket; who is in `answered` sees every reply to an rpc."""
+
+    answered: ClassVar[list[Callable[[Client, str, bytes], None]]] = []
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(10)
@@ -151,6 +154,7 @@ class Client:
         self.decoder = Decoder()
         self.is_chunked = False
         self.greeting = b""
+        self.sees_all = True  # nothing is hidden from this user
         self._number = 0
 
     @classmethod
@@ -204,6 +208,8 @@ class Client:
         self.send(f'<rpc xmlns="{BASE}" message-id="{self._number}">{operation}</rpc>')
         message = self.receive()
         assert message is not None, "the server closed the session"
+        for look in self.answered:
+            look(self, operation, message)
         reply = parse(message)
         assert reply.tag == f"{NC}rpc-reply"
         assert reply.get("message-id") == str(self._number)

@@ -193,7 +193,7 @@ def test_nc_015_any_way_to_write_it():
         (f'<rpc xmlns="{BASE}" message-id="1"><get/><get/></rpc>', ("protocol", "bad-element")),
     ],
 )
-def test_what_cannot_be_understood_is_answered_and_the_session_goes_on(message, kind):
+def test_nc_017_032_what_cannot_be_understood_is_answered_and_the_session_goes_on(message, kind):
     play = Play()
     play.ask(message, rpc(2))
     (answer,) = play.replies()

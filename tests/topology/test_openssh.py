@@ -43,7 +43,7 @@ def sshd(tmp_path: Path, agent: RunningService):
         server.stop()
 
 
-def test_the_main_job_through_openssh(agent, sshd):
+def test_nc_001_002_the_main_job_through_openssh(agent, sshd):
     with sshd.connected() as session:
         assert ":candidate" in session.server_capabilities
         with session.locked("candidate"):

@@ -16,6 +16,8 @@ from igmpconf.cli.desired import new_plan_id
 from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
 from igmpconf.cli.table import table
 from igmpconf.errors import IgmpconfError, InputError
+from igmpconf.model.canon import digest
+from igmpconf.model.config import DeviceConfig
 from igmpconf.model.path import path_text
 from igmpconf.model.state import CommitRow, DeviceState
 from igmpconf.netconf.client import NetconfClient
@@ -109,13 +111,16 @@ def _print(device: Device, rows: tuple[CommitRow, ...], *, is_diff: bool, is_alo
 @device_options
 @apply_options
 def rollback(number: int | None, device: str | None, limit: str | None, inventory: Path | None, **flags: Any) -> int:
-    """Go back to commit NUMBER of the history, or to what ran before the last change; planned, verified, confirmed like any apply."""
+    """Go back to commit NUMBER of the history, or to what ran before the last change; planned, verified, confirmed like any apply.
+
+    Commit 0 is the device before its first commit, which configures nothing.
+    """
     (one,) = _single(chosen(device, limit, inventory))
     with NetconfClient.connect(one.target, say=talk) as client:
         state = device_state(client)
         running = running_config(client)
         wanted_number = number if number is not None else _previous(one, state)
-        wanted = committed_config(client, wanted_number)
+        wanted = committed_config(client, wanted_number) if wanted_number else DeviceConfig()
     talk(f"back to commit {wanted_number} of {one.name}")
     plan = Plan(plan_id=new_plan_id(), devices=(planned(one.name, running, wanted, state),))
     options = ApplyOptions(**flags)
@@ -132,6 +137,8 @@ def _previous(device: Device, state: DeviceState) -> int:
     running = state.agent.running_digest if state.agent is not None else None
     # What was committed for good: a provisional commit counts by its confirmation, and what was undone does not count.
     earlier = [row.number for row in state.history if row.event in {"commit", "confirm"} and row.digest not in {None, running}]
+    if not earlier and min((row.number for row in state.history), default=None) == 1 and running != digest(DeviceConfig()):
+        return 0
     if not earlier:
         raise InputError(f"{device.name} has no earlier configuration in its history", hint="`igmpconf history` lists the commits")
     return max(earlier)

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from igmpconf.apply.journal import read
+from igmpconf.model.config import DeviceConfig
 from igmpconf.plan.plan import json_schema as plan_schema
 from tests.cli.conftest import HOME
 
@@ -211,6 +212,17 @@ def test_history_and_back(igmpconf, agent):
     assert igmpconf("rollback", number, "--yes").code == 0
     assert entries(agent) == ["lan0", "lan1", "wan"]
     assert igmpconf("rollback", "999", "--yes").code == 6
+
+
+def test_rollback_of_the_first_commit_leaves_nothing(igmpconf, agent):
+    assert igmpconf("apply", "-f", "home.yaml", "--yes").code == 0
+    back = igmpconf("rollback", "--yes")
+    assert (back.code, agent.engine.config) == (0, DeviceConfig()), back.err
+    assert "back to commit 0" in back.err
+    assert igmpconf("rollback", "--yes").code == 0  # and forward again
+    assert agent.engine.config != DeviceConfig()
+    assert igmpconf("rollback", "0", "--yes").code == 0
+    assert agent.engine.config == DeviceConfig()
 
 
 def test_rollback_of_a_device_without_history_says_so(igmpconf, agent):

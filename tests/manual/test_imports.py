@@ -79,7 +79,7 @@ def router(tmp_path_factory):
 @pytest.fixture
 def desk(router, tmp_path, capsys):
     made = Desk(router.agent, tmp_path, capsys.readouterr)
-    made.applies({"igmp-proxy": [], "logging": {"action": "memory"}})  # what a rollback goes back to
+    made.applies({"igmp-proxy": []})
     yield made
     router.inside.run("nft flush ruleset")
 

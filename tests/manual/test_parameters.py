@@ -349,7 +349,7 @@ LINES = [
 ]
 
 
-@covers(aspects=("desired", "plan", "apply", "live", "rollback"))
+@covers(aspects=("desired", "plan", "apply", "live", "rollback", "drift"))
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
 def test_a_change_is_planned_applied_seen_and_rolled_back(site, desk, line):
     script = line.script(site, desk)
@@ -365,6 +365,8 @@ def test_a_change_is_planned_applied_seen_and_rolled_back(site, desk, line):
     commits = desk.history()
     desk.applies(line.desired)
     assert desk.history() == commits, "a second apply made a commit"
+    drifted = desk("drift", "-f", desk.wants(base()), "-d", desk.device, code=2)  # for who wants the base, somebody else's change
+    assert line.path.rpartition("/")[2].partition("[")[0] in drifted.out
     desk.back()
     assert desk.runs(base())
     assert next(script, "over") == "over"

@@ -14,7 +14,7 @@ from igmpconf.migrate import igmpproxy, routeros, uci, vyos
 from igmpconf.migrate.draft import Imported
 from igmpconf.schema.load import dump, load_text
 
-_READERS: dict[str, Callable[[str], Imported]] = {
+READERS: dict[str, Callable[[str], Imported]] = {
     "routeros": routeros.imported,
     "igmpproxy": igmpproxy.imported,
     "vyos": vyos.imported,
@@ -23,7 +23,7 @@ _READERS: dict[str, Callable[[str], Imported]] = {
 
 
 @click.command("import")
-@click.argument("kind", type=click.Choice(list(_READERS)))
+@click.argument("kind", type=click.Choice(list(READERS)))
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--network", type=click.Path(path_type=Path), help="uci: /etc/config/network of the device.  [default: network beside FILE]")
 @click.option("--strict", is_flag=True, help="Exit with 3 if anything could not be carried over.")
@@ -36,7 +36,7 @@ def import_(kind: str, file: Path, network: Path | None, *, strict: bool) -> int
     """
     if network is not None and kind != "uci":
         raise click.UsageError("--network belongs to uci")
-    found = uci.imported(_text(file), _network(file, network)) if kind == "uci" else _READERS[kind](_text(file))
+    found = uci.imported(_text(file), _network(file, network)) if kind == "uci" else READERS[kind](_text(file))
     for remark in found.remarks:
         talk(f"{file}:{remark.line}: {remark.message}")
     if found.is_empty:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from bench import peer
 from bench.apply import apply_rows
+from bench.joins import FAST_PER_S, joins
 from bench.joins import RATE_PER_S as JOIN_RATE_PER_S
-from bench.joins import joins
 from bench.loss import RATE_PER_S, lost
-from bench.ours import Igmpconf
+from bench.ours import BehindSshd, Igmpconf
 from bench.probe import Join
 from bench.scale import MEASURES, scale_rows
 from igmpconf.lab.lab import Lab
@@ -80,7 +80,7 @@ def _write_markdown(file: Path, rows: Sequence[Row]) -> None:
 
 
 def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
-    contenders: list[Callable[[Lab], Contender]] = [Igmpconf]
+    contenders: list[Callable[[Lab], Contender]] = [Igmpconf if "loss" in wanted else BehindSshd]  # the lab's own can be killed
     if peer.program() is None:
         _say("igmpproxy is not installed (apt install igmpproxy): igmpconf is measured alone")
     else:
@@ -92,7 +92,12 @@ def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
             if "joins" in wanted:
                 for version in (3, 2):
                     _say(f"{proxy.name}: {count} joins with IGMPv{version}")
-                    for name, value in _latencies(joins(lab, host="h1", version=version, count=count), version).items():
+                    for name, value in _latencies(joins(lab, host="h1", version=version, count=count), f"v{version}").items():
+                        found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
+                _say(f"{proxy.name}: {count} joins with IGMPv3, streams of {FAST_PER_S}/s")
+                fast = joins(lab, host="h1", version=3, count=count, rate_per_s=FAST_PER_S)
+                for name, value in _latencies(fast, f"v3, {FAST_PER_S} datagrams a second").items():
+                    if "datagram," in name:
                         found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
             if "loss" in wanted:
                 for name, event in (("kill -9", proxy.kill), ("restart", proxy.restart), ("change of another interface", proxy.change_elsewhere)):
@@ -106,7 +111,7 @@ def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
     return rows
 
 
-def _latencies(found: Sequence[Join], version: int) -> dict[str, float | None]:
+def _latencies(found: Sequence[Join], what_kind: str) -> dict[str, float | None]:
     """Median and 99th percentile in milliseconds; joins that got nothing count as their own line."""
     result: dict[str, float | None] = {}
     for what, times in (
@@ -115,9 +120,9 @@ def _latencies(found: Sequence[Join], version: int) -> dict[str, float | None]:
         ("join to report upstream", [None if join.report_ns is None else join.report_ns - join.sent_ns for join in found]),
     ):
         seen = sorted(time / 1e6 for time in times if time is not None)
-        result[f"{what}, v{version}, median"] = statistics.median(seen) if seen else None
-        result[f"{what}, v{version}, p99"] = statistics.quantiles(seen, n=100)[98] if len(seen) > 1 else None
-        result[f"{what}, v{version}, never"] = float(len(times) - len(seen))
+        result[f"{what}, {what_kind}, median"] = statistics.median(seen) if seen else None
+        result[f"{what}, {what_kind}, p99"] = statistics.quantiles(seen, n=100)[98] if len(seen) > 1 else None
+        result[f"{what}, {what_kind}, never"] = float(len(times) - len(seen))
     return result
 
 

@@ -8,17 +8,18 @@ from bench.probe import Join, joiner, upstream_listener
 from igmpconf.lab.lab import Lab
 
 RATE_PER_S = 2_000  # of the stream that waits at the router: half a millisecond is what the measure can tell apart
+FAST_PER_S = 10_000  # so fast that the wait for the next datagram hardly shows
 _ARRIVED = 100  # datagrams sent before the join: the stream is there, and whatever upcall it causes is over
 
 
-def joins(lab: Lab, *, host: str, version: int, count: int) -> list[Join]:
+def joins(lab: Lab, *, host: str, version: int, count: int, rate_per_s: int = RATE_PER_S) -> list[Join]:
     """`count` joins of as many groups, one after the other, each while its stream already reaches the router."""
     probe, listener = joiner(lab, host), upstream_listener(lab)
     found = []
     try:
         for number in range(count):
-            group = f"239.{100 + version}.{number // 250}.{number % 250 + 1}"
-            lab.send(group, rate_per_s=RATE_PER_S)
+            group = f"239.{(100 if rate_per_s == RATE_PER_S else 110) + version}.{number // 250}.{number % 250 + 1}"
+            lab.send(group, rate_per_s=rate_per_s)
             while lab.sent()[group] < _ARRIVED:
                 time.sleep(0.005)
             joined = probe.ask(op="join", group=group, version=version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from igmpconf.lab.lab import Lab
+from igmpconf.lab.topology import ROUTER
 
 _CONFIGURATION = """\
 igmp-proxy:
@@ -31,10 +33,14 @@ class Igmpconf:
         self._lab = lab
         self.apply("125s")
 
+    @property
+    def device(self) -> str:
+        return "router"
+
     def apply(self, lan1_query_interval: str) -> None:
         file = self._lab.home / "bench.yaml"
         file.write_text(_CONFIGURATION.format(lan1_query_interval=lan1_query_interval), encoding="ascii")
-        igmpconf(self._lab, "apply", "-f", str(file), "--yes")
+        igmpconf(self._lab, "apply", "-f", str(file), "--yes", device=self.device)
 
     def kill(self) -> None:
         self._exchanged(self._lab.kill_engine)
@@ -58,9 +64,55 @@ class Igmpconf:
             time.sleep(0.02)
 
 
-def igmpconf(lab: Lab, *arguments: str, inventory: Path | None = None) -> None:
+class BehindSshd(Igmpconf):
+    """An agent as it runs on a device: `igmpconf-agent run`, which serves a unix socket and leaves SSH to OpenSSH."""
+
+    def __init__(self, lab: Lab) -> None:
+        if lab.agent_runs():
+            lab.stop_agent()
+        self._state, self._socket = lab.home / "plain", lab.home / "plain.sock"
+        log = lab.home / "plain.log"
+        (self._state / "engine.pid").unlink(missing_ok=True)
+
+        def inside() -> int:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            argv = [sys.executable, "-P", "-m", "igmpconf.agent.main", "run", "--state-dir", str(self._state), "--socket", str(self._socket)]
+            os.execv(argv[0], argv)
+
+        self._pid = lab.fork(ROUTER, inside)
+        deadline = time.monotonic() + 10
+        while self.engine_pid() is None or not self._socket.exists():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the agent did not start:\n{log.read_text(encoding='utf-8')}")
+            time.sleep(0.02)
+        super().__init__(lab)
+
+    @property
+    def device(self) -> str:
+        return f"unix:{self._socket}"
+
+    def engine_pid(self) -> int | None:
+        """The engine's process, as the lab numbers it."""
+        try:
+            return int((self._state / "engine.pid").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def kill(self) -> None:
+        raise NotImplementedError("the lab's own agent is there for that")
+
+    restart = kill
+
+    def stop(self) -> None:
+        os.kill(self._pid, signal.SIGTERM)
+        os.waitpid(self._pid, 0)
+
+
+def igmpconf(lab: Lab, *arguments: str, inventory: Path | None = None, device: str = "router") -> None:
     """One command against the lab's router; its output is shown when it fails."""
-    argv = [sys.executable, "-P", "-m", "igmpconf.cli.main", *arguments, "-i", str(inventory or lab.home / "inventory.yaml"), "-d", "router"]
+    argv = [sys.executable, "-P", "-m", "igmpconf.cli.main", *arguments, "-i", str(inventory or lab.home / "inventory.yaml"), "-d", device]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=os.environ | {"NO_COLOR": "1"})
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")

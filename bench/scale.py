@@ -12,14 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from bench.ours import Igmpconf, igmpconf
+from bench.ours import BehindSshd, igmpconf
 from bench.peer import IgmpProxy
 from bench.peer import program as peer_program
 from bench.scale_load import Meter, cable_reporter, group_bytes, reporter, source, stream_ear, upstream_ear, viewer
 from igmpconf.lab.lab import Lab
 from igmpconf.lab.topology import ROUTER
 
-Contender = Igmpconf | IgmpProxy
+Contender = BehindSshd | IgmpProxy
 Value = tuple[float | None, str]  # number and unit
 Values = dict[str, Value]
 
@@ -41,7 +41,7 @@ class _Bench:
     def __init__(self, lab: Lab, proxy: Contender) -> None:
         self.lab, self.proxy = lab, proxy
         self.host, self.upstream, self.source = reporter(lab, "h3"), upstream_ear(lab), source(lab)
-        self.meter = Meter(lab, "igmpproxy" if isinstance(proxy, IgmpProxy) else lambda: lab.engine_pid() or 0)
+        self.meter = Meter(lab, "igmpproxy" if isinstance(proxy, IgmpProxy) else lambda: proxy.engine_pid() or 0)
 
     def close(self) -> None:
         for probe in (self.host, self.upstream, self.source, self.meter):
@@ -75,8 +75,6 @@ class _Bench:
 
 @contextlib.contextmanager
 def _started(lab: Lab, kind: Callable[[Lab], Contender]) -> Iterator[_Bench]:
-    if kind is Igmpconf and not lab.agent_runs():
-        lab.start_agent()
     proxy = kind(lab)
     try:
         bench = _Bench(lab, proxy)
@@ -90,10 +88,11 @@ def _started(lab: Lab, kind: Callable[[Lab], Contender]) -> Iterator[_Bench]:
 
 def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, object]]:
     """The table's rows; `parts` chooses among the measures below, empty means all."""
-    contenders: list[type[Igmpconf | IgmpProxy]] = [Igmpconf]
+    contenders: list[type[BehindSshd | IgmpProxy]] = [BehindSshd]
     if peer_program() is not None:
         contenders.append(IgmpProxy)
-    lab.stop_agent()
+    if lab.agent_runs():
+        lab.stop_agent()
     found: dict[str, dict[str, Value]] = {}
     for contender in contenders:
         name = contender.name
@@ -192,7 +191,7 @@ def _idle(bench: _Bench) -> Values:
         lab.run(ROUTER, ["ip", *command.split()])
     file = lab.home / "three.yaml"
     file.write_text(_THREE, encoding="ascii")
-    igmpconf(lab, "apply", "-f", str(file), "--yes")
+    igmpconf(lab, "apply", "-f", str(file), "--yes", device=bench.proxy.device)
     hosts = [bench.host, reporter(lab, "h1"), cable_reporter(lab, "lan2-host", "10.30.0.13")]
     try:
         empty = bench.meter.resident_mb()
@@ -239,7 +238,7 @@ def _quick_leave(bench: _Bench) -> Values:
     values: Values = {}
     try:
         for version in (3, 2):
-            ends, leaves, rounds = [], [], 20 if isinstance(bench.proxy, Igmpconf) else 2
+            ends, leaves, rounds = [], [], 20 if isinstance(bench.proxy, BehindSshd) else 2
             for number in range(rounds):
                 group = _OTHERS + version * 1_000 + number
                 text = socket.inet_ntoa(group_bytes(group))

@@ -39,9 +39,10 @@ class Deadlines(Generic[K]):
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, K]] = []
+        self._heap: list[int] = []  # every time in `_due`, once
+        self._due: dict[int, list[K]] = {}  # oldest first: ties are broken by age, so keys need no order
         self._earliest: dict[K, int] = {}
-        self._serial = 0  # ties are broken by age, so keys need no order
+        self._entries = 0  # in `_due`, those that are no key's earliest any more included
 
     def put(self, key: K, at_ms: int) -> None:
         """Ask for `key` at `at_ms`; a later request than the pending one changes nothing."""
@@ -49,11 +50,23 @@ class Deadlines(Generic[K]):
         if pending is not None and pending <= at_ms:
             return
         self._earliest[key] = at_ms
-        self._serial += 1
-        heapq.heappush(self._heap, (at_ms, self._serial, key))
-        if len(self._heap) > 2 * len(self._earliest) + _MOST_STALE:
-            self._heap = [entry for entry in self._heap if self._earliest.get(entry[2]) == entry[0]]
-            heapq.heapify(self._heap)
+        due = self._due.get(at_ms)
+        if due is None:
+            self._due[at_ms] = [key]
+            heapq.heappush(self._heap, at_ms)
+        else:
+            due.append(key)
+        self._entries += 1
+        if self._entries > 2 * len(self._earliest) + _MOST_STALE:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        earliest, self._due = self._earliest, {}
+        for key, at_ms in earliest.items():
+            self._due.setdefault(at_ms, []).append(key)
+        self._entries = len(earliest)
+        self._heap = list(self._due)
+        heapq.heapify(self._heap)
 
     def drop(self, key: K) -> None:
         """Forget `key`; its heap entry is skipped when it surfaces."""
@@ -62,17 +75,27 @@ class Deadlines(Generic[K]):
     def next_ms(self) -> int | None:
         """The earliest deadline of any key, or None."""
         while self._heap:
-            at_ms, _, key = self._heap[0]
-            if self._earliest.get(key) == at_ms:
+            at_ms = self._heap[0]
+            due = self._due[at_ms]
+            stale = next((place for place, key in enumerate(due) if self._earliest.get(key) == at_ms), len(due))
+            if stale:
+                del due[:stale]
+                self._entries -= stale
+            if due:
                 return at_ms
+            del self._due[at_ms]
             heapq.heappop(self._heap)
         return None
 
     def pop_due(self, now_ms: int) -> list[K]:
         """Every key whose deadline is at or before `now_ms`, oldest first; each is forgotten."""
-        due: list[K] = []
-        while (at_ms := self.next_ms()) is not None and at_ms <= now_ms:
-            _, _, key = heapq.heappop(self._heap)
-            del self._earliest[key]
-            due.append(key)
-        return due
+        found: list[K] = []
+        while self._heap and self._heap[0] <= now_ms:
+            at_ms = heapq.heappop(self._heap)
+            due = self._due.pop(at_ms)
+            self._entries -= len(due)
+            for key in due:
+                if self._earliest.get(key) == at_ms:
+                    del self._earliest[key]
+                    found.append(key)
+        return found

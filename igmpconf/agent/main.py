@@ -103,6 +103,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         others = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place not in {"", _own_place()}]
         os.environ["PYTHONPATH"] = os.pathsep.join((_own_place(), *others))
         return Keeper(command, held, extra_fds, control=control_path(options.socket), serving=options.socket).run()
+    if not options.ssh and options.ssh_fd is None:
+        _do_without_openssl()
     from igmpconf.agent.worker import WorkerOptions, work  # noqa: PLC0415 - the keeper stays small without the engine
 
     ssh = None
@@ -142,6 +144,12 @@ def _check_start(options: argparse.Namespace) -> None:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError as error:
             raise IgmpconfError(f"cannot create {directory}: {error.strerror}", hint=f"give a place you may write to with {option}") from error
+
+
+def _do_without_openssl() -> None:
+    """Keep asyncio and hashlib from loading OpenSSL, 5 MB that an agent behind sshd never uses; hashlib has SHA-2 of its own."""
+    for name in ("ssl", "_hashlib"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # the documented way to say "there is none"
 
 
 def _split(text: str) -> tuple[str, int] | None:

@@ -49,7 +49,7 @@ from igmpconf.runtime import Clock, Driver, PromptSelector
 
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn: a NETCONF session waits 2 ms while hosts refresh, 20 ms while all are new
-_MOST_BATCHES = 64  # read before a deadline is believed: more than the receive buffer holds
+_MOST_BATCHES = 1_000  # read before a deadline is believed: more than the receive buffer holds
 _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
 
 _debugging = logging.getLogger("igmpconf.engine")  # its level says whether anybody wants to read about single entries

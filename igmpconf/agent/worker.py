@@ -102,9 +102,7 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
         flows=Flows(loop=loop, log=_log_note),
         surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir),
     )
-    service = await start_netconf(
-        runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream, examine=examine
-    )
+    service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream, examine=examine)
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
     link.ready()

@@ -6,12 +6,14 @@ are blind to queriers, policies and packets: what should be asked comes back as 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from igmpconf.engine.messages import RecordKind
 from igmpconf.engine.sources import EVERYTHING, SourceSet
 
 _NO_SOURCES: frozenset[bytes] = frozenset()
+_NO_OLDER = (0, 0)
 _IS_IN, _IS_EX, _TO_IN, _TO_EX, _ALLOW, _BLOCK = RecordKind  # reading an attribute of an enumeration costs a call in Python 3.11
 
 
@@ -27,12 +29,26 @@ _UNCHANGED = Asked(changed=False)
 _CHANGED = Asked(changed=True)
 
 
+class _Nothing(dict[bytes, int]):
+    """The empty dictionary that all groups share: most never need one of their own, and thirty thousand times 64 octets are many."""
+
+    def __setitem__(self, key: bytes, value: int) -> None:
+        raise AssertionError("a group must have its own dictionary before it puts something in")
+
+    def setdefault(self, key: bytes, default: int = 0) -> int:
+        raise AssertionError("a group must have its own dictionary before it puts something in")
+
+
+_NOTHING = _Nothing()
+
+
 class HostState:
     """What one host said last (RFC 6636 3)."""
 
-    __slots__ = ("sources", "until_ms")
+    __slots__ = ("address", "sources", "until_ms")
 
-    def __init__(self, sources: SourceSet, until_ms: int) -> None:
+    def __init__(self, address: bytes, sources: SourceSet, until_ms: int) -> None:
+        self.address = address
         self.sources = sources
         self.until_ms = until_ms
 
@@ -41,6 +57,7 @@ class GroupState:
     """INCLUDE(wanted), or EXCLUDE(wanted, blocked); sources in `wanted` run until the time given there."""
 
     __slots__ = (
+        "_hosts",
         "adopted_until_ms",
         "blocked",
         "created_ms",
@@ -48,7 +65,6 @@ class GroupState:
         "exclude_until_ms",
         "group",
         "group_queries_left",
-        "hosts",
         "is_tracked",
         "last_reporter",
         "next_query_ms",
@@ -62,13 +78,13 @@ class GroupState:
         self.created_ms = now_ms
         self.exclude = False
         self.exclude_until_ms = 0  # group timer; has meaning in EXCLUDE mode only (RFC 3376 6.2.2)
-        self.wanted: dict[bytes, int] = {}
+        self.wanted: dict[bytes, int] = _NOTHING
         self.blocked = _NO_SOURCES
-        self.older_until_ms: dict[int, int] = {}  # older host present timers, by version
+        self.older_until_ms = _NO_OLDER  # older host present timers of versions 1 and 2; MLD has the first only
         self.group_queries_left = 0
-        self.source_queries_left: dict[bytes, int] = {}
+        self.source_queries_left: dict[bytes, int] = _NOTHING
         self.next_query_ms = 0
-        self.hosts: dict[bytes, HostState] = {}
+        self._hosts: HostState | dict[bytes, HostState] | None = None  # nearly every group has one
         self.is_tracked = True  # False: some listener cannot be told from another
         self.adopted_until_ms = 0  # not 0: taken over from the kernel, and hosts have until then to confirm it
         self.last_reporter: bytes | None = None
@@ -84,12 +100,15 @@ class GroupState:
 
     def compatibility_version(self, latest_version: int, now_ms: int) -> int:
         """The oldest version among hosts heard lately (RFC 3376 7.3.2)."""
-        if self.older_until_ms:
-            for version in sorted(self.older_until_ms):
-                if self.older_until_ms[version] > now_ms:
-                    return version
-            self.older_until_ms.clear()
-        return latest_version
+        older = self.older_until_ms
+        if older is _NO_OLDER:
+            return latest_version
+        return 1 if older[0] > now_ms else 2 if older[1] > now_ms else latest_version
+
+    def heard_older(self, version: int, until_ms: int) -> None:
+        """A host of an older `version` is present until then."""
+        older = self.older_until_ms
+        self.older_until_ms = (until_ms, older[1]) if version == 1 else (older[0], until_ms)
 
     def apply(self, kind: RecordKind, listed: frozenset[bytes], until_ms: int) -> Asked:
         """The row for (mode, kind); `until_ms` is now plus the group membership interval."""
@@ -102,7 +121,7 @@ class GroupState:
         if kind is _IS_EX or kind is _TO_EX:  # T2, T7
             kept = {source: at_ms for source, at_ms in wanted.items() if source in listed}
             self.blocked = listed.difference(wanted) or _NO_SOURCES
-            self.wanted = kept
+            self.wanted = kept or _NOTHING
             self.exclude, self.exclude_until_ms = True, until_ms
             return Asked(True, sources=frozenset(kept)) if kind is _TO_EX else _CHANGED
         if kind is _BLOCK:  # T6
@@ -119,13 +138,15 @@ class GroupState:
             fresh_ms = until_ms if kind is _IS_EX else self.exclude_until_ms
             doubtful = listed.difference(blocked)
             before = len(blocked)
-            self.wanted = {source: wanted.get(source, fresh_ms) for source in doubtful}
+            self.wanted = {source: wanted.get(source, fresh_ms) for source in doubtful} or _NOTHING
             self.blocked = (blocked & listed) or _NO_SOURCES
             self.exclude_until_ms = until_ms
             changed = len(self.blocked) != before
             return Asked(changed, sources=doubtful if kind is _TO_EX else _NO_SOURCES)
         if kind is _BLOCK:  # T10
             doubtful = listed.difference(blocked)
+            if doubtful and wanted is _NOTHING:
+                wanted = self.wanted = {}
             for source in doubtful:
                 wanted.setdefault(source, self.exclude_until_ms)
             return Asked(False, sources=doubtful)
@@ -134,6 +155,8 @@ class GroupState:
 
     def _want(self, listed: frozenset[bytes], until_ms: int) -> bool:
         wanted = self.wanted
+        if listed and wanted is _NOTHING:
+            wanted = self.wanted = {}
         before = len(wanted)
         for source in listed:
             wanted[source] = until_ms
@@ -187,7 +210,7 @@ class GroupState:
     def hear(self, sender: bytes, kind: RecordKind, listed: frozenset[bytes], until_ms: int, most_hosts: int) -> None:
         """Remember what `sender` wants; IS_IN only adds, because it may answer for a part (RFC 3376 5.2)."""
         self.last_reporter = sender
-        host = self.hosts.get(sender)
+        host = self.host(sender)
         said = SourceSet(listed)
         before = host.sources if host is not None else SourceSet()
         if kind is _IS_EX or kind is _TO_EX:
@@ -199,18 +222,61 @@ class GroupState:
         else:
             after = before | said
         if not after:
-            self.hosts.pop(sender, None)
+            self._forget_host(sender)
         elif host is not None:
             host.sources, host.until_ms = after, until_ms
-        elif len(self.hosts) < most_hosts:
-            self.hosts[sender] = HostState(after, until_ms)
-        else:
+        elif not self._remember_host(HostState(sender, after, until_ms), most_hosts):
             self.is_tracked = False
+
+    def host(self, address: bytes) -> HostState | None:
+        """What is known of one host."""
+        hosts = self._hosts
+        if type(hosts) is HostState:
+            return hosts if hosts.address == address else None
+        return hosts.get(address) if type(hosts) is dict else None
+
+    def hosts(self) -> Collection[HostState]:
+        """All that are tracked, in the order in which they were heard first."""
+        hosts = self._hosts
+        if type(hosts) is HostState:
+            return (hosts,)
+        return hosts.values() if type(hosts) is dict else ()
+
+    def begin(self, sender: bytes, until_ms: int) -> None:
+        """The first host of a fresh state, which wants every source: the rows T2 and T7 of nothing."""
+        self.exclude, self.exclude_until_ms = True, until_ms
+        self._hosts = HostState(sender, EVERYTHING, until_ms)
+        self.last_reporter = sender
+
+    def ask_for(self, source: bytes, times: int) -> None:
+        """So many source-specific queries about `source` are to be sent."""
+        if self.source_queries_left is _NOTHING:
+            self.source_queries_left = {}
+        self.source_queries_left[source] = times
+
+    def _remember_host(self, host: HostState, most_hosts: int) -> bool:
+        hosts = self._hosts
+        if type(hosts) is HostState:
+            hosts = self._hosts = {hosts.address: hosts}
+        if type(hosts) is not dict:
+            self._hosts = host
+        elif len(hosts) < most_hosts:
+            hosts[host.address] = host
+        else:
+            return False
+        return True
+
+    def _forget_host(self, address: bytes) -> None:
+        hosts = self._hosts
+        if type(hosts) is dict:
+            hosts.pop(address, None)
+        elif type(hosts) is HostState and hosts.address == address:
+            self._hosts = None
 
     def wanted_by_hosts(self, sources: frozenset[bytes], now_ms: int) -> frozenset[bytes]:
         """Those of `sources` that some tracked host still wants."""
         missing = set(sources)
-        for host in self.hosts.values():
+        for host in self.hosts():
             if not missing:
                 break
             if host.until_ms > now_ms:
@@ -219,4 +285,4 @@ class GroupState:
 
     def has_excluding_host(self, now_ms: int) -> bool:
         """True if some tracked host wants every source but a few."""
-        return any(host.sources.inverted and host.until_ms > now_ms for host in self.hosts.values())
+        return any(host.sources.inverted and host.until_ms > now_ms for host in self.hosts())

@@ -31,7 +31,7 @@ class HeldGroup:
     def __init__(self) -> None:
         self.wanted = NOTHING
         self.mode_left = 0  # copies of the filter-mode change still to send
-        self.sources_left: dict[bytes, int] = {}  # copies of each source change still to send
+        self.sources_left: dict[bytes, int] | None = None  # copies of each source change still to send
         self.repeats_left = 0  # older versions: unsolicited reports still to send
         self.change_at_ms = 0  # when the next copy is due; 0: none
         self.answer_at_ms = 0  # when a query about this group is answered; 0: none pending
@@ -71,10 +71,9 @@ class Host:
         count = self._robustness or self._interface.params.robustness
         if before.inverted is not wanted.inverted:
             held.mode_left = count
-            held.sources_left.clear()  # a mode change carries the whole list
+            held.sources_left = None  # a mode change carries the whole list
         else:
-            for source in before.listed ^ wanted.listed:
-                held.sources_left[source] = count
+            held.sources_left = {**(held.sources_left or {}), **dict.fromkeys(before.listed ^ wanted.listed, count)}
         self._changes[group] = None
 
     def _want_older(self, group: bytes, held: HeldGroup, *, was_held: bool) -> None:
@@ -92,7 +91,7 @@ class Host:
         for group, held in tuple(self.groups.items()):
             wanted, held.wanted = held.wanted, NOTHING
             held.mode_left = 0
-            held.sources_left.clear()
+            held.sources_left = None
             if wanted:
                 self.want(group, wanted)
             else:
@@ -199,7 +198,7 @@ class Host:
         self._changes.clear()
         for group, held in tuple(self.groups.items()):
             held.mode_left = held.repeats_left = held.change_at_ms = held.answer_at_ms = 0
-            held.sources_left.clear()
+            held.sources_left = None
             # whoever said it in another version said it last; a leave in the new version is then due to us
             held.is_last_reporter = True
             if not held.wanted:
@@ -318,12 +317,8 @@ def _state_changes(group: bytes, held: HeldGroup) -> list[Record]:
     change too; what is then left continues as ALLOW and BLOCK.
     """
     wanted = held.wanted
-    pending = tuple(held.sources_left)
-    for source in pending:
-        if held.sources_left[source] <= 1:
-            del held.sources_left[source]
-        else:
-            held.sources_left[source] -= 1
+    pending = held.sources_left or {}
+    held.sources_left = {source: left - 1 for source, left in pending.items() if left > 1} or None
     if held.mode_left:
         held.mode_left -= 1
         return [Record(RecordKind.TO_EX if wanted.inverted else RecordKind.TO_IN, group, wanted.listed)]

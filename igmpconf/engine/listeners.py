@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from igmpconf.engine.admission import Admission
-from igmpconf.engine.groupstate import Asked, GroupState, HostState
+from igmpconf.engine.groupstate import Asked, GroupState
 from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query, Record, RecordKind, Report
 from igmpconf.engine.querier import Querier
@@ -97,7 +97,7 @@ class Listeners:
         for record in records:
             state = groups.get(record.group)
             if state is not None:
-                host = state.hosts.get(sender)
+                host = state.host(sender)
                 if host is not None:
                     kind, sources = record.kind, record.sources
                     if state.exclude:
@@ -105,7 +105,7 @@ class Listeners:
                             state.exclude_until_ms = host.until_ms = until_ms
                             state.last_reporter = sender
                             if not is_latest:
-                                state.older_until_ms[version] = now_ms + self._older_host_ms
+                                state.heard_older(version, now_ms + self._older_host_ms)
                             continue
                     elif kind is _IS_IN and not host.sources.inverted and sources <= host.sources.listed and sources <= state.wanted.keys():
                         for source in sources:
@@ -124,11 +124,9 @@ class Listeners:
             return
         until_ms = now_ms + self._membership_ms
         state = self.groups[group] = GroupState(group, now_ms)
-        state.exclude, state.exclude_until_ms = True, until_ms
-        state.hosts[sender] = HostState(EVERYTHING, until_ms)
-        state.last_reporter = sender
+        state.begin(sender, until_ms)
         if version != self._latest:
-            state.older_until_ms[version] = now_ms + self._older_host_ms
+            state.heard_older(version, now_ms + self._older_host_ms)
         if sender == self._outbox.family.unspecified:
             state.is_tracked = False
         self._changed(group, EVERYTHING)  # whatever is static beside it
@@ -153,7 +151,7 @@ class Listeners:
                 return
             state = GroupState(admitted.group, now_ms)
         if not is_latest and kind is _IS_EX:
-            state.older_until_ms[version] = now_ms + self._older_host_ms
+            state.heard_older(version, now_ms + self._older_host_ms)
         compatibility = state.compatibility_version(self._latest, now_ms)
         if compatibility < self._latest:  # RFC 3376 7.3.2
             if kind is _BLOCK or (kind is _TO_IN and compatibility < self._outbox.family.leave_version):
@@ -259,7 +257,7 @@ class Listeners:
         fresh = tuple(sources)
         for source in fresh:
             state.wanted[source] = limit_ms
-            state.source_queries_left[source] = params.robustness  # RFC 3376 8.9: last member query count
+            state.ask_for(source, params.robustness)  # RFC 3376 8.9: last member query count
         if group:
             state.exclude_until_ms = min(state.exclude_until_ms, limit_ms)
             state.group_queries_left = params.robustness

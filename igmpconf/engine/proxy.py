@@ -14,12 +14,14 @@ from igmpconf.engine.sources import EVERYTHING, NOTHING, SourceSet
 from igmpconf.ids import IfIndex
 
 _NOBODY: Mapping[IfIndex, SourceSet] = {}
+_MOST_ALIKE = 1_000
 
 
 class Proxy:
     def __init__(self, address_bytes: int, stays_on_link: Callable[[bytes], bool]) -> None:
         self._stays_on_link = stays_on_link
-        self._wants: dict[bytes, dict[IfIndex, SourceSet]] = {}
+        self._wants: dict[bytes, Mapping[IfIndex, SourceSet]] = {}  # never changed in place: groups share them
+        self._alike: dict[tuple[IfIndex, ...], Mapping[IfIndex, SourceSet]] = {}
         self._static: dict[bytes, SourceSet] = {}
         self.local_groups = PrefixSet((), address_bytes)
         self.database: dict[bytes, SourceSet] = {}  # what upstream should be told
@@ -35,13 +37,25 @@ class Proxy:
 
     def contribute(self, ifindex: IfIndex, group: bytes, wanted: SourceSet) -> None:
         """The downstream `ifindex` now wants `wanted` of `group`."""
+        before = self._wants.get(group, _NOBODY)
         if wanted:
-            self._wants.setdefault(group, {})[ifindex] = wanted
-        elif group in self._wants:
-            self._wants[group].pop(ifindex, None)
-            if not self._wants[group]:
+            self._wants[group] = self._one_of_many({**before, ifindex: wanted})
+        elif ifindex in before:
+            left = {other: has for other, has in before.items() if other != ifindex}
+            if left:
+                self._wants[group] = self._one_of_many(left)
+            else:
                 del self._wants[group]
         self.dirty[group] = None
+
+    def _one_of_many(self, wants: Mapping[IfIndex, SourceSet]) -> Mapping[IfIndex, SourceSet]:
+        """One object for all groups that the same downstreams want from any source, which nearly all groups are."""
+        for wanted in wants.values():
+            if wanted is not EVERYTHING:
+                return wants
+        if len(self._alike) >= _MOST_ALIKE:
+            self._alike.clear()
+        return self._alike.setdefault(tuple(wants), wants)
 
     def reconfigured(self, instance: InstanceParams | None, address_bytes: int) -> None:
         """Permanent entries that join hold their membership like a downstream would (DB-10); local groups stay inside."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from statistics import median_low
 
 from igmpconf.engine.groupstate import GroupState
 from igmpconf.engine.interface import Interface
@@ -51,7 +50,7 @@ class HeardQuerier:
         """Between its queries: as it says, else as it was so far."""
         if self.interval_ms is not None:
             return self.interval_ms
-        return median_low(self.gaps_ms) if len(self.gaps_ms) >= 3 else None
+        return sorted(self.gaps_ms)[(len(self.gaps_ms) - 1) // 2] if len(self.gaps_ms) >= 3 else None  # the median; `statistics` would cost 1 MB
 
 
 class QueriersHeard:

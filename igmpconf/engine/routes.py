@@ -176,7 +176,8 @@ class Routes:
     def _remember(self, key: Key, entry: tuple[IfIndex, Leaving]) -> None:
         source, group = key
         if group is not None and key not in self.installed:
-            self._sources[group] = (*self._sources.get(group, ()), source)
+            present = self._sources.get(group, ())
+            self._sources[group] = (*present, source) if present or source is not None else _ANY_SOURCE
         self.installed[key] = entry
 
     def _forget(self, key: Key) -> None:

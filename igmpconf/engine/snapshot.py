@@ -140,7 +140,7 @@ def _group_rows(engine: Engine, instance: str, now_ms: int) -> Iterator[GroupRow
 
 
 def _live_hosts(state: GroupState, now_ms: int) -> Iterator[tuple[bytes, HostState]]:
-    return ((address, host) for address, host in sorted(state.hosts.items()) if host.until_ms > now_ms)
+    return ((host.address, host) for host in sorted(state.hosts(), key=lambda host: host.address) if host.until_ms > now_ms)
 
 
 def _upstream_rows(engine: Engine, instance: str) -> Iterator[UpstreamRow]:

@@ -76,7 +76,7 @@ class Table:
         self._words = _WORDS[family.address_bytes]
         self._vifs: dict[IfIndex, VifIndex] = {}
         self._interfaces: dict[VifIndex, IfIndex] = {}
-        self._parents: dict[tuple[bytes | None, bytes | None], VifIndex] = {}
+        self._parents: dict[bytes | None, VifIndex] = {}  # of the entries for any source, by group
         self._memberships: dict[IfIndex, socket.socket] = {}
         self._steered: dict[IfIndex, str] = {}
         name = {4: "IPv4", 16: "IPv6"}[family.address_bytes]
@@ -109,8 +109,8 @@ class Table:
             self._steer(ifindex)
         for entry in self.routes():
             parent = self._vifs.get(entry.iif) if entry.iif is not None else None
-            if parent is not None:
-                self._parents[entry.source, entry.group] = parent
+            if parent is not None and entry.source is None:
+                self._parents[entry.group] = parent
 
     # vifs
     def fileno(self) -> int:
@@ -222,13 +222,15 @@ class Table:
     def set_route(self, source: bytes | None, group: bytes | None, parent: VifIndex, ttls: bytes) -> None:
         # MRT_ADD_MFC_PROXY tells entries apart by their parent too, so it would leave the old one beside the new;
         # MRT_ADD_MFC moves an existing entry to its new parent in one step (net/ipv4/ipmr.c ipmr_mfc_add).
-        wildcard = source is None and self._parents.get((source, group), parent) == parent
+        wildcard = source is None and self._parents.get(group, parent) == parent
         self.socket.setsockopt(self._words.level, _ADD_MFC_PROXY if wildcard else _ADD_MFC, self._entry(source, group, parent, ttls))
-        self._parents[source, group] = parent
+        if source is None:
+            self._parents[group] = parent
 
     def clear_route(self, source: bytes | None, group: bytes | None) -> None:
         """Raises OSError ENOENT if there is none."""
-        self._parents.pop((source, group), None)
+        if source is None:
+            self._parents.pop(group, None)
         self.socket.setsockopt(self._words.level, _DEL_MFC, self._entry(source, group, VifIndex(0), bytes(MAX_VIFS)))
 
     def _entry(self, source: bytes | None, group: bytes | None, parent: VifIndex, ttls: bytes) -> bytes:

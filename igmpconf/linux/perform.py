@@ -64,7 +64,7 @@ class Performer:
     def forestall(self, route: SetRoute) -> None:
         """Make an entry that the engine is certain to state next; what the kernel refuses is left to the statement."""
         try:
-            self._make(route)
+            self._make(route, (route.source, route.group))
         except OSError:
             return
         self._forestalled = route
@@ -80,11 +80,12 @@ class Performer:
     def _perform_one(self, effect: Effect) -> None:
         match effect:
             case SetRoute():
-                self._wanted[effect.source, effect.group] = effect
+                key = (effect.source, effect.group)
+                self._wanted[key] = effect
                 if effect == self._forestalled:
                     self._forestalled = None
                 else:
-                    self._make(effect)
+                    self._make(effect, key)
             case SendPacket():
                 self._table.send(effect)
             case Note():
@@ -101,7 +102,7 @@ class Performer:
 
     # entries
 
-    def _make(self, route: SetRoute) -> None:
+    def _make(self, route: SetRoute, key: _Key) -> None:
         parent = self._vifs.get(route.iif)
         if parent is None:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
@@ -111,7 +112,7 @@ class Performer:
             if vif is not None:
                 ttls[vif] = ttl
         self._table.set_route(route.source, route.group, parent, bytes(ttls))
-        self._made.add((route.source, route.group))
+        self._made.add(key)
 
     def _unmake(self, key: _Key) -> None:
         if key not in self._made:
@@ -129,7 +130,7 @@ class Performer:
             if not concerned(route):
                 continue
             if route.iif in self._vifs:
-                self._make(route)
+                self._make(route, key)
             else:
                 self._unmake(key)
 

@@ -21,6 +21,7 @@ from igmpconf.linux.kernel import Arrival
 RECEIVE_BUFFER_BYTES = 8 << 20  # about 10 000 small messages with the kernel's overhead: a general query's answers of a large LAN
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN
 _MAX_DATAGRAM_BYTES = 65_536
+_MOST_AT_ONCE_BYTES = 8_192  # of messages given together: a thousand records, or the memory they take in passing would stay ours
 
 # linux/in.h
 _IP_PKTINFO, _IP_HDRINCL, _IP_MULTICAST_LOOP = 8, 3, 34
@@ -96,6 +97,7 @@ class IgmpPackets:
     def receive(self, limit: int, vifs: Mapping[IfIndex, VifIndex], interfaces: Mapping[VifIndex, IfIndex]) -> list[Arrival]:
         arrivals: list[Arrival] = []
         buffer, receive = self._buffer, self._socket.recvmsg_into
+        left_bytes = _MOST_AT_ONCE_BYTES
         for _ in range(limit):
             try:
                 length, ancillary, _, _ = receive([buffer], _PKTINFO_ANCILLARY)
@@ -107,6 +109,7 @@ class IgmpPackets:
                 raise
             if length < 20:
                 continue
+            left_bytes -= length
             data = self._view[:length].tobytes()
             if data[9] == 0:  # im_mbz of struct igmpmsg lies where the protocol number of a packet is
                 upcall = _upcall(data[8], interfaces.get(VifIndex(data[10] | data[11] << 8)), data[12:16], data[16:20])
@@ -119,6 +122,8 @@ class IgmpPackets:
             header_bytes = (data[0] & 0x0F) << 2
             router_alert = header_bytes > 20 and _has_router_alert(data, header_bytes)
             arrivals.append(PacketReceived(ifindex, data[12:16], data[16:20], data[header_bytes:], data[8], router_alert))
+            if left_bytes < 0:
+                break
         return arrivals
 
     def send(self, packet: SendPacket) -> None:
@@ -207,6 +212,7 @@ class MldPackets:
     def receive(self, limit: int, vifs: Mapping[IfIndex, VifIndex], interfaces: Mapping[VifIndex, IfIndex]) -> list[Arrival]:
         arrivals: list[Arrival] = []
         buffer, receive = self._buffer, self._socket.recvmsg_into
+        left_bytes = _MOST_AT_ONCE_BYTES
         for _ in range(limit):
             try:
                 length, ancillary, _, sender = receive([buffer], self._ancillary_bytes)
@@ -233,6 +239,9 @@ class MldPackets:
             if ifindex in vifs:
                 packed = socket.inet_pton(socket.AF_INET6, sender[0].partition("%")[0])
                 arrivals.append(PacketReceived(ifindex, packed, destination, bytes(buffer[:length]), hop_limit, router_alert))
+            left_bytes -= length
+            if left_bytes < 0:
+                break
         return arrivals
 
     def send(self, packet: SendPacket) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import tracemalloc
 
 import pytest
 
@@ -105,3 +107,49 @@ def is_sent(effect: object) -> bool:
 def record_groups(family, effect: SendPacket) -> set[bytes]:
     message = family.decode(effect.payload, effect.source, None, 1, True)
     return {record.group for record in message.records}
+
+
+def test_an_entry_told_at_a_glance_costs_little():
+    play = with_groups(IGMP, 50)
+    for number in range(2):  # the first of its kind is worked out
+        play.engine.handle(a_report(play, Record(TO_EX, a_group(IGMP, 1_000 + number))), play.now_ms)
+    event = a_report(play, Record(TO_EX, a_group(IGMP, 2_000)))
+    count = 0
+
+    def counted(frame, kind, argument):
+        nonlocal count
+        count += kind in {"call", "c_call"}
+
+    sys.setprofile(counted)
+    try:
+        entry = play.engine.foreseen(event)
+    finally:
+        sys.setprofile(None)
+    assert entry is not None
+    assert count <= 32
+
+
+def test_a_membership_takes_little_memory():
+    play = a_proxy("wan", "lan0", "lan1", "lan2").at(s=300)
+    reports = [
+        (
+            play.names[name],
+            bytes((10, play.names[name], 0, 9)),
+            IGMP.encode_report(3, [Record(IS_EX, a_group(IGMP, n)) for n in range(start, start + 100)], 1500),
+        )
+        for name in ("lan0", "lan1", "lan2")
+        for start in range(0, 3_000, 100)
+    ]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for ifindex, sender, packets in reports:
+            for destination, payload in packets:
+                play.engine.handle(PacketReceived(ifindex, sender, destination, bytes(payload), 1, True), play.now_ms)
+        play.advance(s=5).forget()
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(play.engine.proxy.database) == 3_000
+    assert held / 9_000 <= 850, "octets for each group of each downstream, what the engine keeps of its entries and of the upstream included"

@@ -34,6 +34,12 @@ OURS = "igmp-proxy[default]/interfaces[lan0]"
 Script = Callable[[Site, Desk], Iterator[None]]
 
 
+def both_families(**interfaces: dict[str, Any]) -> dict[str, Any]:
+    made = base(**interfaces)
+    made["igmp-proxy"][0]["family"] = ["ipv4", "ipv6"]
+    return made
+
+
 @dataclass(frozen=True)
 class Line:
     """One change: `ids` it answers to, the desired state, what the plan says, and the script."""
@@ -291,6 +297,27 @@ def static_group(site: Site, desk: Desk) -> Iterator[None]:
     assert desk.mfc(G) == []
 
 
+def the_same_for_mld(site: Site, desk: Desk) -> Iterator[None]:
+    """All timers at once, for listeners of IPv6; the other downstream keeps the values of the instance."""
+    group, ours = "ff15::1", "fe80::1"
+    taps = [site.tap(site.h0), site.tap(site.h1)]
+    assert desk.interface("lan0", "ipv6") is None
+    yield
+    asked_once_more(taps[0], ours, 0, interval_ms=2_000, max_response_ms=900, robustness=3)
+    asked_once_more(taps[1], ours, 0, interval_ms=1_000, max_response_ms=400, robustness=2)
+    somebody = Stranger(site.net, site.h0, "eth0")
+    somebody.report("fe80::55", 2, record(TO_EX, group))
+    wait_until(lambda: desk.mfc(group), "the membership")
+    flows(site.source("fd00:1::2"), group, taps[0])
+    start = time.time()
+    somebody.report("fe80::55", 2, record(TO_IN, group))
+    wait_until(lambda: not desk.mfc(group), "the group ends")
+    asked = queries(taps[0], ours, group, start)
+    assert [one.max_response_ms for _, one in asked] == [500, 500, 500]
+    yield
+    assert desk.interface("lan0", "ipv6") is None
+
+
 def denied(site: Site, desk: Desk) -> Iterator[None]:
     _, tap, source = watching(site, site.h0)
     through = marked(site, source, site.h0)
@@ -344,6 +371,13 @@ LINES = [
         denied,
         "interrupts",
         (G,),
+    ),
+    Line(
+        "R005 R006 R065",
+        both_families(lan0={"query-interval": "2s", "query-response-interval": "900ms", "last-member-interval": "500ms", "robustness": 3}),
+        "igmp-proxy[default]/family",
+        ["ipv4", "ipv6"],
+        the_same_for_mld,
     ),
     Line("R018", base(lan0={"max-groups": 1}), f"{OURS}/max-groups", 1, limited),
 ]

@@ -420,9 +420,16 @@ class Runner:
             sources=tuple(self._sources()),
             deviations=self._surroundings.deviations() if self._surroundings is not None else (),
             agent=AgentState(
-                sources=self._flows.state if self._flows is not None else None, interfaces=tuple(sorted(one.name for one in self._interfaces.values()))
+                sources=self._flows.state if self._flows is not None else None,
+                interfaces=tuple(sorted(one.name for one in self._interfaces.values())),
+                addresses=tuple(sorted(self._addresses())),
             ),
         )
+
+    def _addresses(self) -> Iterator[str]:
+        for interface in self._interfaces.values():
+            for one in (*interface.ipv4, *interface.ipv6):
+                yield f"{interface.name} {ipaddress.ip_address(one.address)}/{one.prefix_length}"
 
     def _sources(self) -> Iterator[SourceRow]:
         """Who sends on the interfaces of each instance."""

@@ -201,7 +201,7 @@ def apply(
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     with KeptSessions() as kept:
-        plan = make_plan(devices, [one.config for one in wanted], kept=kept)
+        plan = make_plan(devices, wanted, kept=kept)
         return carry_out(plan, {one.name: one for one in devices}, options, written_by(devices, wanted), kept=kept)
 
 

@@ -12,7 +12,7 @@ import click
 
 from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.session import config_and_state, device_state
-from igmpconf.cli.desired import Wanted, for_devices, new_plan_id
+from igmpconf.cli.desired import Planned, Wanted, check_together, for_devices, new_plan_id
 from igmpconf.cli.devices import Device, chosen, colour, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError, StalePlan
 from igmpconf.inventory.fleet import digest_of
@@ -82,7 +82,7 @@ def plan(
     """Compare the desired state with what the devices run, and say what a change would do to live groups."""
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
-    made = make_plan(devices, [one.config for one in wanted], measure_s=measure)
+    made = make_plan(devices, wanted, measure_s=measure)
     click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
     if out is not None:
         save(made, out)
@@ -92,20 +92,24 @@ def plan(
 
 
 def make_plan(
-    devices: Sequence[Device], wanted: Sequence[DeviceConfig], deviating: set[str] | None = None, *, measure_s: float = 0.0, kept: KeptSessions | None = None
+    devices: Sequence[Device], wanted: Sequence[Wanted], deviating: set[str] | None = None, *, measure_s: float = 0.0, kept: KeptSessions | None = None
 ) -> Plan:
     """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked.
 
-    `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured.  Counters
-    of groups that a change touches are read again after `measure_s` seconds.  Sessions are left with `kept`.
+    `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured; with it,
+    the devices are looked at one by one, without it also together (plan/fleet.py).  Counters of groups that a change
+    touches are read again after `measure_s` seconds.  Sessions are left with `kept`.
     """
+    is_checked = deviating is None
     deviating = set() if deviating is None else deviating
-    by_name = {device.name: config for device, config in zip(devices, wanted, strict=True)}
+    by_name = {device.name: one.config for device, one in zip(devices, wanted, strict=True)}
+    states: dict[str, DeviceState] = {}
 
     def one(device: Device) -> DevicePlan:
         with _session(device, kept) as client:
             read_at = time.monotonic()
             running, state = config_and_state(client)
+            states[device.name] = DeviceState(agent=state.agent, interfaces=state.interfaces)
             _tell(device, by_name[device.name], state, deviating)
             found = planned(device.name, running, by_name[device.name], state)
             if measure_s and is_measurable(found.changes, state):
@@ -120,6 +124,8 @@ def make_plan(
         talk(f"igmpconf: {error.message}")
     if failed:
         raise failed[0]
+    if is_checked:
+        check_together([Planned(name=d.name, wanted=w, host=d.host, state=states[d.name]) for d, w in zip(devices, wanted, strict=True)])
     hosts = [device.host for device in devices if device.host is not None]
     return Plan(
         plan_id=new_plan_id(),
@@ -198,7 +204,7 @@ def drift(*, files: tuple[Path, ...], device: str | None, limit: str | None, inv
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     deviating: set[str] = set()
-    made = make_plan(devices, [one.config for one in wanted], deviating)
+    made = make_plan(devices, wanted, deviating)
     click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
     by_name = {one.name: one for one in devices}
     drifted = [one for one in made.devices if one.changes]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from igmpconf.cli.desired import Wanted, of_files, of_hosts
+from igmpconf.cli.desired import Planned, Wanted, check_together, of_files, of_hosts
 from igmpconf.cli.devices import DEFAULT_INVENTORY, fleet, talk
 from igmpconf.errors import InputError
 from igmpconf.inventory.hosts import Host
@@ -37,6 +37,7 @@ def validate(files: tuple[Path, ...], more: tuple[Path, ...], inventory: Path | 
         raise click.UsageError("name the files to check, or an inventory with -i")
     hosts = fleet(inventory).select(limit)
     wanted = of_hosts(hosts)
+    check_together([Planned(name=host.name, wanted=one, host=host) for host, one in zip(hosts, wanted, strict=True)])
     talk(f"{len(wanted)} host{'s' if len(wanted) != 1 else ''} valid")
     return 0
 

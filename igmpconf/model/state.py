@@ -174,6 +174,7 @@ class AgentState:
     pending_s: int | None = leaf(_SECONDS, "left until the pending commit undoes itself")
     sources: str | None = leaf(_WORD, "whether senders are watched, or why not")
     interfaces: tuple[str, ...] = leaf_list(_WORD, "network interfaces that the device has, taking part or not")
+    addresses: tuple[str, ...] = leaf_list(_WORD, "addresses of these interfaces, each as INTERFACE ADDRESS/LENGTH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

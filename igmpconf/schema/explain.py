@@ -83,6 +83,13 @@ CODES: dict[str, str] = {
     "firewall/two-families": "Source and destination of a rule are of different families, so that it matches nothing.",
     "firewall/protocol-of-other-family": "IGMP is IPv4 only and ICMPv6 is IPv6 only; the addresses of the rule say otherwise.",
     "firewall/multicast-source": "A multicast address is never the source of a packet.",
+    # the fleet
+    "fleet/loop": "Proxies take their streams from each other in a circle.  Streams and memberships would go around for ever.",
+    "fleet/wrong-way": "A device's sources live behind a device that it feeds, so the chain runs from the viewers to the sources.",
+    "fleet/two-queriers": "Several devices have a downstream on one LAN.  One is elected querier and forwards (RFC 4605 4.2), the others wait.",
+    "fleet/forwarded-twice": "Several devices serve one LAN, and one of them forwards also when it is not the querier: every datagram arrives twice.",
+    "fleet/duplicate-address": "Two devices have one address.  Routers of one network need addresses of their own.",
+    "fleet/group-sourced-twice": "Static entries of two devices name different sources for one group that is not source-specific.",
 }
 
 

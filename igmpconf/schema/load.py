@@ -41,6 +41,7 @@ class Loaded:
     config: DeviceConfig | None
     diagnostics: tuple[Diagnostic, ...]
     echoes: tuple[Echo, ...] = ()
+    places: Places | None = None  # where each keyed path was written
 
 
 def load_text(text: bytes, file: str) -> Loaded:
@@ -100,7 +101,7 @@ def _loaded(trees: list[Tree], complaints: list[Diagnostic]) -> Loaded:
     found = in_order(list(dict.fromkeys(found)))
     if any(finding.is_error for finding in found):
         return Loaded(None, tuple(found))
-    return Loaded(config, tuple(found), tuple(_echoes(DeviceConfig, tree, (), places)))
+    return Loaded(config, tuple(found), tuple(_echoes(DeviceConfig, tree, (), places)), places)
 
 
 def _placed(places: Places, place: Place, code: str, message: str, hint: str | None) -> Diagnostic:

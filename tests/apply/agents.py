@@ -14,7 +14,7 @@ from igmpconf.agent.service import start_netconf
 from igmpconf.agent.sshoptions import SshOptions
 from igmpconf.errors import KernelError
 from igmpconf.model.config import DeviceConfig
-from igmpconf.model.state import DeviceState, GroupRow, InterfaceRow, MfcRow, QuerierState
+from igmpconf.model.state import AgentState, DeviceState, GroupRow, InterfaceRow, MfcRow, QuerierState
 from igmpconf.netconf.target import UnixTarget
 
 
@@ -27,6 +27,7 @@ class RememberingEngine:
         self.config = DeviceConfig()
         self.replaced: list[DeviceConfig] = []
         self.refuse: Callable[[DeviceConfig], bool] = lambda _config: False
+        self.addresses: tuple[str, ...] = ()  # as AgentState has them
         self.lose: Callable[[DeviceConfig], set[str]] = lambda _config: set()  # interfaces that a configuration makes vanish
 
     def replace(self, config: DeviceConfig) -> None:
@@ -88,7 +89,8 @@ class RememberingEngine:
                 if upstream in present
             ]
         unique = {(row.instance, row.source, row.group): row for row in mfc}
-        return DeviceState(interfaces=tuple(interfaces), groups=tuple(groups), mfc=tuple(unique.values()))
+        agent = AgentState(addresses=self.addresses)
+        return DeviceState(interfaces=tuple(interfaces), groups=tuple(groups), mfc=tuple(unique.values()), agent=agent)
 
 
 @dataclasses.dataclass

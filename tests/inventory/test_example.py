@@ -52,7 +52,11 @@ def test_the_example_fleet_is_planned_applied_and_carries_a_stream_around_the_ri
         "edge-c": {"ppp0"},
     }
 
-    (lab.inventory / "host_vars" / "edge-c.yaml").write_text((lab.inventory / "host_vars" / "edge-c.yaml").read_text() + "subscribers: spare*\n")
+    of_edge_c = lab.inventory / "host_vars" / "edge-c.yaml"
+    before = of_edge_c.read_text()
+    of_edge_c.write_text(before + "ring_previous: ppp0\nsubscribers: ring0\n")  # the wrong way round: nobody feeds it, and edge-b serves that LAN
+    assert "[fleet/two-queriers]" in igmpconf("plan", "-l", "edge-b,edge-c").err
+    of_edge_c.write_text(before + "subscribers: spare*\n")
     with sending(source):
         planned = json.loads(igmpconf("plan", "-l", "edge-c", "--format", "json").out)
     (removed,) = (change for change in planned["devices"][0]["changes"] if change["action"] == "-")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 
 import pytest
 
+from tests.apply.agents import running_agent
 from tests.cli.conftest import agent, igmpconf, place  # noqa: F401 - fixtures
 
 LAN1 = """\
@@ -74,3 +76,46 @@ def test_drift_names_who_changed_what_when_and_what_nobody_did(fleet, igmpconf, 
     assert lines[at + 1 : at + 3] == ["    ~ igmp-proxy[default]/interfaces[lan0]/query-interval 31.25s -> 1m", "    + logging/size 500"]
     assert lines[at + 3].startswith("r1: no commit that it keeps has touched igmp-proxy[default]/interfaces[lan1]: it is the desired state that was changed")
     assert "as it should be" not in said.err
+
+
+@pytest.fixture
+def pair(place, monkeypatch, tmp_path):  # noqa: F811
+    """Two devices in one inventory, each with addresses of its own that a test sets."""
+    monkeypatch.delenv("IGMPCONF_DEVICE", raising=False)
+    (place / "inventory").mkdir()
+    (place / "inventory" / "desired.yaml.j2").write_text(
+        "# {{ inventory_hostname }}\n\nigmp-proxy:\n  - interfaces:\n{% for name in downstreams %}\n      - {{ name }}\n{% endfor %}\n      - {interface: wan, upstream: yes}\n"
+    )
+    with contextlib.ExitStack() as stack:
+        agents = {}
+        for name in ("r1", "r2"):
+            (tmp_path / name).mkdir()
+            agents[name] = stack.enter_context(running_agent(tmp_path / name))
+        hosts = "".join(f"    {name}: {{igmpconf_socket: {agent.socket_path}}}\n" for name, agent in agents.items())
+        (place / "inventory" / "hosts.yaml").write_text(
+            f"all:\n  vars: {{ansible_connection: local, igmpconf_config: desired.yaml.j2, downstreams: [lan0]}}\n  hosts:\n{hosts}"
+        )
+        yield agents["r1"].engine, agents["r2"].engine
+
+
+def test_a_fleet_that_goes_in_a_circle_is_not_planned_and_the_line_to_change_is_told(pair, igmpconf, place):  # noqa: F811
+    one, other = pair
+    one.addresses, other.addresses = ("wan 10.2.0.2/24", "lan0 10.1.0.1/24"), ("wan 10.1.0.2/24", "lan0 10.2.0.1/24")
+    said = igmpconf("plan")
+    assert said.code == 3
+    assert "inventory/desired.yaml.j2:8:9: error: r1: igmp-proxy[default]/interfaces[wan]: proxies feed each other in a circle: r1 > r2 > r1" in said.err
+    assert "[fleet/loop]" in said.err
+    assert igmpconf("apply", "--yes").code == 3
+    assert one.config.proxies == ()
+    assert igmpconf("plan", "-l", "r1").code == 0  # alone it cannot be seen
+
+
+def test_two_queriers_are_a_warning_at_the_line_of_the_template(pair, igmpconf, place):  # noqa: F811
+    one, other = pair
+    one.addresses, other.addresses = ("lan0 10.1.0.1/24",), ("lan0 10.1.0.2/24",)
+    said = igmpconf("plan", "--detailed-exitcode")
+    assert said.code == 2
+    assert "inventory/desired.yaml.j2:6:1: warning: r2: igmp-proxy[default]/interfaces[lan0]: 2 devices serve 10.1.0.0/24" in said.err
+    hosts = place / "inventory" / "hosts.yaml"
+    hosts.write_text(hosts.read_text().replace("downstreams", "igmpconf_site: '{{ inventory_hostname }}', downstreams"))
+    assert "warning" not in igmpconf("plan").err

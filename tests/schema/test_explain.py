@@ -12,7 +12,7 @@ from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import nodes
 from igmpconf.schema.explain import CODES, explained, nearest
 
-ROOMS = [Path(igmpconf.__path__[0]) / name for name in ("schema", "model/canon.py")]
+ROOMS = [Path(igmpconf.__path__[0]) / name for name in ("schema", "model/canon.py", "plan/fleet.py")]
 
 
 def test_every_code_that_is_raised_is_explained_and_the_other_way_round():
@@ -21,7 +21,7 @@ def test_every_code_that_is_raised_is_explained_and_the_other_way_round():
         code
         for path in sources
         for code in re.findall(
-            r'"((?:file|yaml|key|type|value|schema|list|limit|upstream|interface|querier|mfc|group|groups|family|address|static|bridge|vlan|firewall|threshold)/[a-z0-9-]+)"',
+            r'"((?:file|yaml|key|type|value|schema|list|limit|upstream|interface|querier|mfc|group|groups|family|address|static|bridge|vlan|firewall|threshold|fleet)/[a-z0-9-]+)"',
             path.read_text(encoding="utf-8"),
         )
     }

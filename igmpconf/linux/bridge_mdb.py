@@ -1,20 +1,26 @@
-"""The forwarding entries of a Linux bridge (its MDB), and what the bridge and its ports can be told, over rtnetlink.
+"""The forwarding entries of a Linux bridge (its MDB) over rtnetlink: one of ours is a port, a group, and the sources that the port gets.
 
-One entry of ours is one port and one group with the sources that the port wants of it; the kernel makes the (S,G)
-entries that this means.  Ours are permanent and carry a protocol number of their own, so that they are found again
-after a restart, outlive the program, and are never mistaken for somebody else's.  Needs Linux 6.3: before it, entries
-have neither sources nor a protocol.  Sources: linux/if_bridge.h, linux/if_link.h, net/bridge/br_mdb.c.
+Ours are permanent and so outlive the program.  Two ways of saying them:
+
+    SourceLists     Linux 6.3: one entry with its sources, from which the kernel makes the (S,G) ones, and with a protocol
+                    number of our own, by which it is found again and never mistaken for somebody else's
+    PlainEntries    Linux 5.10: (*,G), or (S,G) for each source.  "Everything but S" cannot be said, such a port gets all of
+                    the group.  Nothing tells ours from permanent entries that others made: all of them are taken for ours.
+
+Sources: linux/if_bridge.h, net/bridge/br_mdb.c.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from igmpconf.engine.sources import EVERYTHING, SourceSet
+from igmpconf.engine.sources import EVERYTHING, NOTHING, SourceSet
 from igmpconf.ids import IfIndex
-from igmpconf.linux.netlink import NLM_F_CREATE, Message, Requests, attribute, attributes
+from igmpconf.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Requests, attribute, attributes
 
 RTM_NEWMDB, RTM_DELMDB, RTM_GETMDB = 84, 85, 86
 RTMGRP_MDB = 1 << 25  # RTNLGRP_MDB is 26
@@ -26,9 +32,10 @@ _AF_BRIDGE = 7
 _PORT = struct.Struct("=B3xI")  # struct br_port_msg: family, ifindex of the bridge
 _ENTRY = struct.Struct("=IBBH16s2s2x")  # struct br_mdb_entry: port, state, flags, vlan, address, ethertype
 _PERMANENT = 1
+_STAR_EXCLUDE = 1 << 2  # MDB_FLAGS_STAR_EXCL: made by the kernel for a port whose (*,G) lets the source in
 _MDBA_MDB = 1
 _MDBA_SET_ENTRY, _MDBA_SET_ENTRY_ATTRS = 1, 2
-_MDBE_SRC_LIST, _MDBE_GROUP_MODE, _MDBE_RTPROT = 2, 3, 4
+_MDBE_SOURCE, _MDBE_SRC_LIST, _MDBE_GROUP_MODE, _MDBE_RTPROT = 1, 2, 3, 4
 _MDBE_SRC_LIST_ENTRY, _MDBE_SRCATTR_ADDRESS = 1, 1
 _EATTR_SRC_LIST, _EATTR_GROUP_MODE, _EATTR_SOURCE, _EATTR_RTPROT = 2, 3, 4, 5
 _EXCLUDE, _INCLUDE = 0, 1  # MCAST_EXCLUDE, MCAST_INCLUDE
@@ -50,71 +57,167 @@ class MdbEntry:
     is_ours: bool
 
 
-def within_limit(wanted: SourceSet) -> SourceSet:
-    """As the kernel can hold it: beyond 31 sources the port gets all of the group, and its hosts choose for themselves."""
-    return wanted if len(wanted.listed) <= _MOST_SOURCES else EVERYTHING
+class _Told(NamedTuple):
+    """One entry as the kernel tells it."""
+
+    port: IfIndex
+    group: bytes
+    source: bytes | None
+    listed: frozenset[bytes]
+    inverted: bool
+    is_permanent: bool
+    protocol: int
+    flags: int
 
 
-def entries(requests: Requests, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
-    """All entries of a bridge in one family, ours and others'; without the (S,G) ones that follow from ours.  Raises OSError."""
-    found = []
+class Mdb(Protocol):
+    """The entries of bridges.  Verbs raise OSError; what is gone already is removed without a word."""
+
+    def holdable(self, wanted: SourceSet) -> SourceSet:
+        """As an entry can say it: more than is wanted where it cannot be said."""
+        ...
+
+    def entries(self, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
+        """All of a bridge in one family, ours and others'."""
+        ...
+
+    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet, before: SourceSet) -> None:
+        """The port gets `wanted` of the group from now on; `before` is what we gave it until now."""
+        ...
+
+    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: SourceSet) -> None: ...
+
+    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: dict[bytes, dict[IfIndex, SourceSet]]) -> bool:
+        """An announcement says something else than `made` of an entry of ours, or may: worth a look."""
+        ...
+
+
+class SourceLists:
+    """The `Mdb` of Linux 6.3 and later."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    def holdable(self, wanted: SourceSet) -> SourceSet:
+        return wanted if len(wanted.listed) <= _MOST_SOURCES else EVERYTHING
+
+    def entries(self, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
+        return [_whole(one) for one in _dumped(self._requests, bridge, address_bytes) if one.source is None]
+
+    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet, before: SourceSet) -> None:
+        details = attribute(_MDBE_GROUP_MODE, bytes((_EXCLUDE if wanted.inverted else _INCLUDE,))) + attribute(_MDBE_RTPROT, bytes((PROTOCOL,)))
+        if wanted.listed:
+            sources = b"".join(attribute(_MDBE_SRC_LIST_ENTRY | _NLA_F_NESTED, attribute(_MDBE_SRCATTR_ADDRESS, one)) for one in sorted(wanted.listed))
+            details += attribute(_MDBE_SRC_LIST | _NLA_F_NESTED, sources)
+        body = _named(bridge, port, group) + attribute(_MDBA_SET_ENTRY_ATTRS | _NLA_F_NESTED, details)
+        self._requests.change(RTM_NEWMDB, NLM_F_CREATE | _NLM_F_REPLACE, body)
+
+    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: SourceSet) -> None:
+        _remove(self._requests, _named(bridge, port, group))
+
+    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: dict[bytes, dict[IfIndex, SourceSet]]) -> bool:
+        for one in _announced(message, bridge, address_bytes):
+            ours = made.get(one.group, {}).get(one.port)
+            if one.source is None and ours is not None and (message[0] == RTM_DELMDB or _whole(one) != MdbEntry(one.port, one.group, ours, True)):
+                return True
+        return False
+
+
+class PlainEntries:
+    """The `Mdb` of Linux 5.10 and later."""
+
+    def __init__(self, requests: Requests) -> None:
+        self._requests = requests
+
+    def holdable(self, wanted: SourceSet) -> SourceSet:
+        return EVERYTHING if wanted.inverted or len(wanted.listed) > _MOST_SOURCES else wanted
+
+    def entries(self, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
+        together: dict[tuple[IfIndex, bytes, bool], SourceSet] = {}
+        for one in _dumped(self._requests, bridge, address_bytes):
+            if not one.flags & _STAR_EXCLUDE:
+                key = (one.port, one.group, one.is_permanent)
+                together[key] = together.get(key, NOTHING) | (EVERYTHING if one.source is None else SourceSet(frozenset((one.source,))))
+        return [MdbEntry(port, group, wanted, is_permanent) for (port, group, is_permanent), wanted in together.items()]
+
+    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet, before: SourceSet) -> None:
+        had, has = _parts(before), _parts(wanted)
+        for source in has - had:
+            body = _named(bridge, port, group, source)
+            try:
+                self._requests.change(RTM_NEWMDB, NLM_F_CREATE | NLM_F_EXCL, body)
+            except FileExistsError:  # learned by the kernel before it was ours, and would time out
+                _remove(self._requests, body)
+                self._requests.change(RTM_NEWMDB, NLM_F_CREATE | NLM_F_EXCL, body)
+        for source in had - has:
+            _remove(self._requests, _named(bridge, port, group, source))
+
+    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: SourceSet) -> None:
+        for source in _parts(before):
+            _remove(self._requests, _named(bridge, port, group, source))
+
+    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: dict[bytes, dict[IfIndex, SourceSet]]) -> bool:
+        return message[0] == RTM_DELMDB and any(one.port in made.get(one.group, {}) for one in _announced(message, bridge, address_bytes))
+
+
+def _parts(wanted: SourceSet) -> frozenset[bytes | None]:
+    return frozenset((None,)) if wanted.inverted else wanted.listed
+
+
+def _whole(one: _Told) -> MdbEntry:
+    wanted = SourceSet(one.listed, one.inverted) if one.listed or not one.inverted else EVERYTHING
+    return MdbEntry(one.port, one.group, wanted, one.is_permanent and one.protocol == PROTOCOL)
+
+
+def _dumped(requests: Requests, bridge: IfIndex, address_bytes: int) -> Iterator[_Told]:
     for _, body in requests.dump(RTM_GETMDB, _PORT.pack(_AF_BRIDGE, 0)):
         if _PORT.unpack_from(body)[1] == bridge:
-            found += _entries_in(body, address_bytes)
-    return found
+            yield from _entries_in(body, address_bytes)
 
 
-def told(message: Message, bridge: IfIndex, address_bytes: int) -> tuple[bool, list[MdbEntry]]:
-    """What an announcement says of a bridge: whether the entries are there now, and which."""
+def _announced(message: Message, bridge: IfIndex, address_bytes: int) -> Iterator[_Told]:
     kind, body = message
-    if kind not in {RTM_NEWMDB, RTM_DELMDB} or _PORT.unpack_from(body)[1] != bridge:
-        return False, []
-    return kind == RTM_NEWMDB, _entries_in(body, address_bytes)
+    if kind in {RTM_NEWMDB, RTM_DELMDB} and _PORT.unpack_from(body)[1] == bridge:
+        yield from _entries_in(body, address_bytes)
 
 
-def _entries_in(body: bytes, address_bytes: int) -> list[MdbEntry]:
-    found = []
+def _entries_in(body: bytes, address_bytes: int) -> Iterator[_Told]:
     for kind, table in attributes(body, _PORT.size):
-        if kind != _MDBA_MDB:
-            continue
-        for _, group in attributes(table):
-            for _, info in attributes(group):
-                entry = _entry(info, address_bytes)
-                if entry is not None:
-                    found.append(entry)
-    return found
+        if kind == _MDBA_MDB:
+            for _, group in attributes(table):
+                for _, info in attributes(group):
+                    entry = _entry(info, address_bytes)
+                    if entry is not None:
+                        yield entry
 
 
-def _entry(info: bytes, address_bytes: int) -> MdbEntry | None:
-    port, state, _, vlan, address, ethertype = _ENTRY.unpack_from(info)
+def _entry(info: bytes, address_bytes: int) -> _Told | None:
+    port, state, flags, vlan, address, ethertype = _ENTRY.unpack_from(info)
     parts = dict(attributes(info, _ENTRY.size))
-    if _BYTES.get(ethertype) != address_bytes or vlan or _EATTR_SOURCE in parts:
+    if _BYTES.get(ethertype) != address_bytes or vlan:
         return None
     listed = frozenset(dict(attributes(one)).get(_MDBE_SRCATTR_ADDRESS, b"")[:address_bytes] for _, one in attributes(parts.get(_EATTR_SRC_LIST, b"")))
-    inverted = parts.get(_EATTR_GROUP_MODE, b"\0")[0] == _EXCLUDE
-    is_ours = state == _PERMANENT and parts.get(_EATTR_RTPROT, b"\0")[0] == PROTOCOL
-    return MdbEntry(IfIndex(port), address[:address_bytes], SourceSet(listed, inverted) if listed or not inverted else EVERYTHING, is_ours)
+    return _Told(
+        IfIndex(port),
+        address[:address_bytes],
+        parts[_EATTR_SOURCE][:address_bytes] if _EATTR_SOURCE in parts else None,
+        listed,
+        parts.get(_EATTR_GROUP_MODE, b"\0")[0] == _EXCLUDE,
+        state == _PERMANENT,
+        parts.get(_EATTR_RTPROT, b"\0")[0],
+        flags,
+    )
 
 
-def put(requests: Requests, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet) -> None:
-    """The port gets `wanted` of the group from now on, whatever it got before.  Raises OSError."""
-    details = attribute(_MDBE_GROUP_MODE, bytes((_EXCLUDE if wanted.inverted else _INCLUDE,))) + attribute(_MDBE_RTPROT, bytes((PROTOCOL,)))
-    if wanted.listed:
-        sources = b"".join(attribute(_MDBE_SRC_LIST_ENTRY | _NLA_F_NESTED, attribute(_MDBE_SRCATTR_ADDRESS, source)) for source in sorted(wanted.listed))
-        details += attribute(_MDBE_SRC_LIST | _NLA_F_NESTED, sources)
-    body = _named(bridge, port, group) + attribute(_MDBA_SET_ENTRY_ATTRS | _NLA_F_NESTED, details)
-    requests.change(RTM_NEWMDB, NLM_F_CREATE | _NLM_F_REPLACE, body)
+def _named(bridge: IfIndex, port: IfIndex, group: bytes, source: bytes | None = None) -> bytes:
+    entry = _ENTRY.pack(port, _PERMANENT, 0, 0, group.ljust(16, b"\0"), _ETHERTYPE[len(group)])
+    body = _PORT.pack(_AF_BRIDGE, bridge) + attribute(_MDBA_SET_ENTRY, entry)
+    return body if source is None else body + attribute(_MDBA_SET_ENTRY_ATTRS | _NLA_F_NESTED, attribute(_MDBE_SOURCE, source))
 
 
-def remove(requests: Requests, bridge: IfIndex, port: IfIndex, group: bytes) -> None:
-    """The port gets nothing of the group any more; twice is harmless.  Raises OSError."""
+def _remove(requests: Requests, named: bytes) -> None:
     try:
-        requests.change(RTM_DELMDB, 0, _named(bridge, port, group))
+        requests.change(RTM_DELMDB, 0, named)
     except OSError as error:
         if error.errno not in _GONE:
             raise
-
-
-def _named(bridge: IfIndex, port: IfIndex, group: bytes) -> bytes:
-    entry = _ENTRY.pack(port, _PERMANENT, 0, 0, group.ljust(16, b"\0"), _ETHERTYPE[len(group)])
-    return _PORT.pack(_AF_BRIDGE, bridge) + attribute(_MDBA_SET_ENTRY, entry)

@@ -25,10 +25,10 @@ from collections.abc import Callable
 from igmpconf.engine.effects import Note, SendPacket
 from igmpconf.engine.family import Family
 from igmpconf.engine.messages import Query
-from igmpconf.engine.sources import SourceSet
+from igmpconf.engine.sources import NOTHING, SourceSet
 from igmpconf.errors import KernelError
 from igmpconf.ids import IfIndex, TableId, VifIndex
-from igmpconf.linux.bridge_mdb import RTMGRP_MDB, MdbEntry, entries, put, remove, told, within_limit
+from igmpconf.linux.bridge_mdb import RTMGRP_MDB, Mdb, MdbEntry, PlainEntries, SourceLists
 from igmpconf.linux.bridge_packets import PortPackets
 from igmpconf.linux.bridge_settings import BridgeSettings
 from igmpconf.linux.kernel import NOT_AN_OIF, Arrival, RouteEntry
@@ -38,7 +38,7 @@ from igmpconf.linux.refusal import lacking, missing_capabilities
 _FORGETFUL_CS = 4  # shortest interval that every kernel's clock can tell from none
 _AT_ONCE_MS = 100
 _ANYWHERE = IfIndex(0)
-_OLDEST_KERNEL = (6, 3)
+_OLDEST_KERNEL, _WITH_SOURCE_LISTS = (5, 10), (6, 3)
 
 
 class PortTable:
@@ -56,9 +56,12 @@ class PortTable:
         self._routes: dict[bytes, dict[bytes | None, frozenset[IfIndex]]] = {}
         self._made: dict[bytes, dict[IfIndex, SourceSet]] = {}
         verb = f"listen on the ports of {bridge}"
-        release = os.uname().release
-        if tuple(int(number) for number in re.findall(r"\d+", release)[:2]) < _OLDEST_KERNEL:
-            raise KernelError(verb, errno.EOPNOTSUPP, f"cannot {verb}: Linux {release} keeps no sources in a bridge's entries", hint="use Linux 6.3 or later")
+        release = kernel_release()
+        if release < _OLDEST_KERNEL:
+            raise KernelError(
+                verb, errno.EOPNOTSUPP, f"cannot {verb}: Linux {os.uname().release} has no entries by source in its bridges", hint="use Linux 5.10 or later"
+            )
+        self._mdb: Mdb = SourceLists(requests) if release >= _WITH_SOURCE_LISTS else PlainEntries(requests)
         try:
             self._packets = PortPackets(family, bridge, held)
             self.socket = self._packets.socket
@@ -81,7 +84,7 @@ class PortTable:
             bridge = index_of(self.bridge)
         except OSError:
             return []  # it may come
-        return entries(self._requests, bridge, self.family.address_bytes)
+        return self._mdb.entries(bridge, self.family.address_bytes)
 
     def _adopt(self) -> None:
         for entry in self._entries():
@@ -146,7 +149,8 @@ class PortTable:
 
     def _make(self, group: bytes) -> None:
         """Bring the bridge in step about one group."""
-        wanted, made = _ports_of(self._routes.get(group, {})), self._made.get(group, {})
+        wanted = {port: self._mdb.holdable(sources) for port, sources in _ports_of(self._routes.get(group, {})).items()}
+        made = self._made.get(group, {})
         for port in [port for port in made if port not in wanted]:
             self._remove(group, port)
         refused: OSError | None = None
@@ -160,16 +164,16 @@ class PortTable:
             raise refused
 
     def _put(self, group: bytes, port: IfIndex, sources: SourceSet) -> None:
-        put(self._requests, index_of(self.bridge), port, group, sources)
+        self._mdb.put(index_of(self.bridge), port, group, sources, self._made.get(group, {}).get(port, NOTHING))
         self._made.setdefault(group, {})[port] = sources
 
     def _remove(self, group: bytes, port: IfIndex) -> None:
         ports = self._made[group]
-        del ports[port]
+        before = ports.pop(port)
         if not ports:
             del self._made[group]
         with contextlib.suppress(OSError):  # a bridge that went took its entries along
-            remove(self._requests, index_of(self.bridge), port, group)
+            self._mdb.remove(index_of(self.bridge), port, group, before)
 
     def routes(self) -> list[RouteEntry]:
         """Those that are made, as the engine would state them.  The bridge counts nothing, and no entry says where it arrives."""
@@ -189,16 +193,17 @@ class PortTable:
     def _look(self) -> None:
         """An announcement spoke of an entry of ours and said something else: compare all of them with what there is."""
         try:
-            there = {(entry.group, entry.port): entry for entry in self._entries()}
+            bridge = index_of(self.bridge)
+            there = {(entry.group, entry.port): entry for entry in self._mdb.entries(bridge, self.family.address_bytes) if entry.is_ours}
         except OSError:
             return
         for group, ports in list(self._made.items()):
             for port, sources in list(ports.items()):
                 found = there.get((group, port))
-                if found is not None and found.is_ours and found.wanted == sources:
+                if found is not None and found.wanted == sources:
                     continue
                 try:
-                    self._put(group, port, sources)
+                    self._mdb.put(bridge, port, group, sources, found.wanted if found is not None else NOTHING)
                 except OSError:
                     continue  # the port has left the bridge, which is about to be told
                 self._log(
@@ -226,13 +231,8 @@ class PortTable:
         if news is None:  # announcements were lost
             self._look()
             return
-        for message in news:
-            is_there, found = told(message, bridge, self.family.address_bytes)
-            for entry in found:
-                ours = self._made.get(entry.group, {}).get(entry.port)
-                if ours is not None and not (is_there and entry.is_ours and entry.wanted == ours):
-                    self._look()
-                    return
+        if any(self._mdb.contradicts(message, bridge, self.family.address_bytes, self._made) for message in news):
+            self._look()
 
     # messages
 
@@ -266,6 +266,11 @@ class PortTable:
         self._packets.close()
 
 
+def kernel_release() -> tuple[int, ...]:
+    """The first two numbers of this kernel's release."""
+    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+
+
 def _ports_of(routes: dict[bytes | None, frozenset[IfIndex]]) -> dict[IfIndex, SourceSet]:
     """What each port gets of a group whose routes are these."""
     shared = routes.get(None, frozenset())
@@ -274,7 +279,7 @@ def _ports_of(routes: dict[bytes | None, frozenset[IfIndex]]) -> dict[IfIndex, S
     for port in sorted(shared.union(*exact.values())):
         is_open = port in shared
         differing = frozenset(source for source, leaving in exact.items() if (port in leaving) is not is_open)
-        wanted[port] = within_limit(SourceSet(differing, is_open))
+        wanted[port] = SourceSet(differing, is_open)
     return wanted
 
 

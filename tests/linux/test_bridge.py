@@ -12,7 +12,7 @@ from igmpconf.engine.wire.ip import build_ipv4
 from igmpconf.errors import WireError
 from igmpconf.ids import IfIndex
 from igmpconf.linux.bridge_filter import wanted_rules
-from igmpconf.linux.bridge_mdb import within_limit
+from igmpconf.linux.bridge_mdb import PlainEntries, SourceLists
 from igmpconf.linux.bridge_packets import PortPackets
 from igmpconf.linux.bridge_settings import bridged, interface_of, wanted_settings
 from igmpconf.linux.bridge_table import _ports_of, _routes_of
@@ -57,11 +57,15 @@ def test_each_port_gets_a_source_by_its_exact_route_or_by_that_of_the_group(port
 
 
 def test_beyond_what_the_kernel_holds_a_port_gets_the_whole_group():
+    lists, plain = SourceLists(None), PlainEntries(None)
     many = frozenset(number.to_bytes(4) for number in range(32))
-    assert within_limit(SourceSet(many)) == EVERYTHING
-    assert within_limit(SourceSet(many, True)) == EVERYTHING
     few = SourceSet(frozenset(list(many)[:31]))
-    assert within_limit(few) == few
+    for mdb in (lists, plain):
+        assert mdb.holdable(SourceSet(many)) == EVERYTHING
+        assert mdb.holdable(SourceSet(many, True)) == EVERYTHING
+        assert mdb.holdable(few) == few
+    assert lists.holdable(~few) == ~few
+    assert plain.holdable(~few) == EVERYTHING, "which it cannot say"
 
 
 @given(st.binary(max_size=120))

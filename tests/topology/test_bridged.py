@@ -16,6 +16,7 @@ from igmpconf.engine.family import IGMP
 from igmpconf.engine.messages import Query, Record, RecordKind
 from igmpconf.engine.wire.ip import build_ipv4
 from igmpconf.errors import WireError
+from igmpconf.linux import bridge_table
 from tests.kit.live import LiveProxy, Refused
 from tests.kit.netns import Namespace, Net, sysctl, wait_until
 from tests.kit.site import TIMES, addressed
@@ -97,7 +98,7 @@ class Bridge:
 
     def mdb(self) -> set[tuple[str, str]]:
         """Ports and groups of our entries."""
-        return {(one["port"], one["grp"]) for one in self.entries() if one.get("protocol") == "117" and "src" not in one}
+        return {(one["port"], one["grp"]) for one in self.entries() if one["state"] == "permanent" and "src" not in one}
 
     def facts(self) -> dict:
         (link,) = json.loads(self.box.run("ip -d -j link show br0"))
@@ -131,6 +132,12 @@ def shared_bridge():
 def bridge(shared_bridge):
     yield shared_bridge
     shared_bridge.tidy()
+
+
+@pytest.fixture
+def older(monkeypatch):
+    """The entries are said as kernels before 6.3 want it, which later ones understand."""
+    monkeypatch.setattr(bridge_table, "kernel_release", lambda: (6, 1))
 
 
 def in_force(bridge: Bridge, group: str, *ports: str) -> Source:
@@ -247,6 +254,35 @@ def test_the_upstream_querier_is_answered_and_not_heard_below(bridge, tmp_path):
     wait_until(lambda: "v3 IS_EX {}" in bridge.taps["wan"].reports(G4)[before:], "the answer")
     for port in ("lan0", "lan1", "lan2"):
         assert "10.7.0.1" not in {one.source for one in own_queries(bridge.taps[port])}, port
+
+
+@pytest.mark.usefixtures("older")
+@pytest.mark.parametrize("group", [G4, G6])
+def test_on_older_kernels_a_port_gets_the_sources_that_it_wants_or_all(bridge, tmp_path, group):
+    good, bad = ("10.7.0.101", "10.7.0.102") if group == G4 else ("fd00:7::101", "fd00:7::102")
+    for address in (good, bad):
+        bridge.at["wan"].run(f"ip addr add {address}/{24 if group == G4 else 64} dev eth0" + (" nodad" if group == G6 else ""))
+    proxy = bridge.start(tmp_path)
+    chosen, open_ = bridge.member("lan0", group), bridge.member("lan1", group)
+    chosen.allow(good)
+    open_.join()
+    open_.block(bad)
+    sources = [Source(bridge.net, bridge.at["wan"], "eth0", one) for one in (good, bad)]
+    wait_until(lambda: ("lan1", group) in bridge.mdb() and (good, group) in proxy.mfc(), "the entries")
+    wait_until(lambda: bridge.sent(sources[1], group, "lan1", 1) == {"lan1": 1}, "what one blocks alone cannot be said, its host chooses")
+    assert bridge.sent(sources[0], group, "lan0") == {"lan0": 20, "lan1": 20}
+    chosen.filter("exclude")
+    wait_until(lambda: ("lan0", group) in bridge.mdb(), "any source")
+    chosen.leave()
+    wait_until(lambda: {one["port"] for one in bridge.entries() if one["grp"] == group and one["state"] == "permanent"} == {"lan1"}, "nothing is left")
+    bridge.box.run(f"bridge mdb del dev br0 port lan1 grp {group} permanent")
+    wait_until(lambda: proxy.noted("bridge/put-right"))
+    proxy.kill()
+    proxy = bridge.start(tmp_path)
+    assert proxy.noted("routes/adopted")
+    assert bridge.sent(sources[0], group, "lan1") == {"lan1": 20}
+    for address in (good, bad):
+        bridge.at["wan"].run(f"ip addr del {address}/{24 if group == G4 else 64} dev eth0")
 
 
 @pytest.mark.parametrize("group", [G4, G6])

@@ -18,7 +18,7 @@ from igmpconf.errors import IgmpconfError, InputError, RpcFailed, TransportError
 from igmpconf.model.diagnosis import DEFAULT_MS, LONGEST_MS, Diagnosis
 from igmpconf.model.leaf import Address
 from igmpconf.netconf.client import NetconfClient
-from igmpconf.observe.doctor import SYMPTOMS, Finding, Patient, diagnose, plain
+from igmpconf.observe.doctor import CODES, SYMPTOMS, Finding, Patient, diagnose, plain
 from igmpconf.schema.xml import NAMESPACE, DataError, xml_to_answer
 
 _PARTS = ("interfaces", "groups", "upstream", "mfc", "deviations")
@@ -128,6 +128,33 @@ def _row(device: Device, answer: Visit | IgmpconfError) -> dict[str, Any]:
         return {"device": device.name, "error": answer.message}
     rows = [plain(row) for row in answer.findings]
     return {"device": device.name, "rows": rows, "window_ms": answer.window_ms, "unmeasured": list(answer.unmeasured)}
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of what `doctor --format json` prints; printed to schemas/doctor.schema.json."""
+    text = {"type": "string"}
+    finding = {
+        "severity": {"enum": ["error", "warning", "note"]},
+        "code": {"enum": sorted(CODES)},
+        **dict.fromkeys(("where", "seen", "cause", "evidence", "fix"), text),
+        "symptoms": {"type": "array", "items": {"enum": list(SYMPTOMS)}},
+    }
+    answer = {
+        "device": text,
+        "rows": {"type": "array", "items": _object(finding)},
+        "window_ms": {"type": "integer", "minimum": 0, "maximum": LONGEST_MS},
+        "unmeasured": {"type": "array", "items": text},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "igmpconf doctor",
+        "description": "What `igmpconf doctor --format json` prints; a device that could not be asked has `error` in place of `rows`.",
+        **_object({"devices": {"type": "array", "items": {"oneOf": [_object(answer), _object({"device": text, "error": text})]}}}),
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
 
 
 def _text(device: Device, found: list[Finding]) -> str:

@@ -10,9 +10,9 @@ from igmpconf.errors import InputError
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["desired", "plan", "result", "show", "yang"]), default="desired")
+@click.argument("which", type=click.Choice(["desired", "doctor", "plan", "result", "show", "yang"]), default="desired")
 def schema(which: str) -> int:
-    """Print a schema: of the desired state (JSON Schema), of a saved plan, of `apply --result`, of `show --format json`, or the YANG module."""
+    """Print a schema: of the desired state (JSON Schema), of a saved plan, of `apply --result`, of `show` or `doctor` as JSON, or the YANG module."""
     click.echo(text_of(which), nl=False)
     return 0
 
@@ -32,6 +32,10 @@ def text_of(which: str) -> str:
             from igmpconf.apply.result import json_schema as result_schema  # noqa: PLC0415
 
             return _printed(result_schema())
+        case "doctor":
+            from igmpconf.cli.doctor import json_schema as doctor_schema  # noqa: PLC0415
+
+            return _printed(doctor_schema())
         case "yang":
             from igmpconf.schema.yang import module_text  # noqa: PLC0415
 

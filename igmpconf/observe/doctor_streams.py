@@ -114,7 +114,7 @@ def entries(patient: Patient) -> Iterator[Finding]:
                     fix=f"mfc: downstream-interface: [{', '.join(sorted({*one.downstreams, interface}))}]",
                 )
         vanished = [row for row in rows if row.packets is None and row.state != "withheld"]
-        if vanished and patient.diagnosis is not None:
+        if vanished and _is_kept_in_a_kernel(patient, instance, group):
             yield Finding(
                 severity="error",
                 code="mfc/vanished",
@@ -124,6 +124,11 @@ def entries(patient: Patient) -> Iterator[Finding]:
                 evidence=f"{len(vanished)} of {len(rows)} entries of {group} that we made are not in the kernel",
                 fix="stop the program that does it (smcroutectl flush, another router), then restart the agent: systemctl restart igmpconf-agent",
             )
+
+
+def _is_kept_in_a_kernel(patient: Patient, instance: str, group: Address) -> bool:
+    tables = patient.diagnosis.tables if patient.diagnosis is not None else ()
+    return any(one.in_force and (one.instance, one.family) == (instance, family_of(group)) for one in tables)
 
 
 def _anybody(row: MfcRow) -> str:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from igmpconf.agent.examining import Examine
 from igmpconf.agent.service import start_netconf
 from igmpconf.agent.sshoptions import SshOptions
 from igmpconf.errors import KernelError
@@ -109,7 +110,9 @@ class RunningAgent:
 
 
 @contextlib.contextmanager
-def running_agent(directory: Path, engine: RememberingEngine | None = None, ssh: SshOptions | None = None) -> Iterator[RunningAgent]:
+def running_agent(
+    directory: Path, engine: RememberingEngine | None = None, ssh: SshOptions | None = None, examine: Examine | None = None
+) -> Iterator[RunningAgent]:
     """An agent on `directory`/agent.sock until the block ends."""
     engine = engine or RememberingEngine()
     loop = asyncio.new_event_loop()
@@ -120,7 +123,7 @@ def running_agent(directory: Path, engine: RememberingEngine | None = None, ssh:
     def in_loop(coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
 
-    service = in_loop(start_netconf(engine, state_dir=directory / "state", socket_path=socket_path, ssh=ssh))
+    service = in_loop(start_netconf(engine, state_dir=directory / "state", socket_path=socket_path, ssh=ssh, examine=examine))
     stopped = threading.Event()
 
     def stop() -> None:

@@ -90,7 +90,7 @@ def test_what_is_not_known_is_null_never_zero():
     assert VIEWS["interfaces"].rows(STATE)[1]["querier"] is None
 
 
-@pytest.mark.parametrize("name", ["plan", "show"])
+@pytest.mark.parametrize("name", ["doctor", "plan", "show"])
 def test_printed_schemas_are_fresh(name):
     printed = Path(__file__).parents[2] / "schemas" / f"{name}.schema.json"
     assert printed.read_text() == text_of(name), f"run: igmpconf schema {name} > schemas/{name}.schema.json"

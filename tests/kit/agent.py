@@ -25,28 +25,19 @@ def seeded(state_dir: Path, config: dict[str, Any]) -> None:
 class Agent:
     """`igmpconf-agent run` inside a namespace, with `config` as what it ran before; `stop` it, or let the namespace end it."""
 
-    def __init__(
-        self,
-        inside: Namespace,
-        directory: Path,
-        config: dict[str, Any] | None = None,
-        *more: str,
-        pass_fds: tuple[int, ...] = (),
-        prefix: tuple[str, ...] = (),
-    ) -> None:
+    def __init__(self, inside: Namespace, directory: Path, config: dict[str, Any] | None = None, *more: str, pass_fds: tuple[int, ...] = ()) -> None:
         self.inside = inside
         self.state_dir = directory / "state"
         self.socket = directory / "agent.sock"
         self.log = directory / "agent.log"
-        self._more, self._pass_fds, self._prefix = more, pass_fds, prefix
+        self._more, self._pass_fds = more, pass_fds
         if config is not None:
             seeded(self.state_dir, config)
         self.start()
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [*self._prefix, sys.executable, "-m", "igmpconf.agent.main", "run", "--state-dir", str(self.state_dir), "--socket", str(self.socket)]
-            command += self._more
+            command = [sys.executable, "-m", "igmpconf.agent.main", "run", "--state-dir", str(self.state_dir), "--socket", str(self.socket), *self._more]
             self.process = self.inside.popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self._pass_fds)
         wait_until(lambda: self.engine_pid() or self.process.poll() is not None, "the engine's pid", timeout_s=30)
         assert self.process.poll() is None, self.said()

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from igmpconf.model.canon import digest, remembered
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import Node, entry_key, node, nodes
 from igmpconf.model.path import Path, Step, path_text
 from igmpconf.schema.errors import node_step, quoted
 
 
+@remembered
 def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
     """Lines of `+ path value`, `- path value`, `~ path old -> new`, sorted by path; empty when they are equal."""
     old, new = dict(_leaves(before)), dict(_leaves(after))
@@ -56,6 +58,12 @@ def _leaves(model: Any, place: Path = ()) -> list[tuple[Path, str]]:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def prepare_record(before: DeviceConfig, after: DeviceConfig) -> None:
+    """Do in advance, in a thread, what the record of a commit takes longest for; both remember the last results."""
+    change_lines(before, after)
+    digest(after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """What each operation of NETCONF means here: from an `<rpc>`'s element to the content of its reply.
 
 Parameters are checked in full before anything happens; unknown ones are errors, never ignored (RFC 6241 appendix A).
-Reading and writing of data is `schema/`'s, transactions are `datastore.py`'s; this file connects the two.
+Reading and writing of data is `schema/`'s, transactions are `datastore.py`'s; this file connects the two.  What takes
+the longer the larger a configuration is happens in threads: the engines share the loop, and a query will not wait.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from xml.etree.ElementTree import Element
 
 from igmpconf.agent import library, monitoring, nmda
 from igmpconf.agent.access import AccessControl, User
+from igmpconf.agent.changes import prepare_record
 from igmpconf.agent.complaints import data_error, semantic_errors
 from igmpconf.agent.datastore import OVERTAKEN
 from igmpconf.agent.events import (
@@ -245,14 +248,18 @@ class Dispatcher:
         self._must_be_writable(call)
         errors: tuple[RpcError, ...] = ()
 
-        def question() -> Question | None:
+        def tested(base: DeviceConfig) -> tuple[DeviceConfig, tuple[RpcError, ...]]:
+            wanted, found = self._edited(call, base, config, default_operation, goes_on=goes_on)
+            if test != "set":
+                found += semantic_errors(check(wanted))
+                if found:
+                    raise RpcRefused(*found)
+            return wanted, found
+
+        async def question() -> Question | None:
             nonlocal errors
             base = self._store.machine.candidate
-            wanted, errors = self._edited(call, base, config, default_operation, goes_on=goes_on)
-            if test != "set":
-                errors += semantic_errors(check(wanted))
-                if errors:
-                    raise RpcRefused(*errors)
+            wanted, errors = await asyncio.to_thread(tested, base)
             if test == "test-only" or wanted == base:
                 return None
             return CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted)
@@ -299,10 +306,14 @@ class Dispatcher:
         self._must_be_candidate(target)
         self._must_be_writable(call)
 
-        def question() -> Question:
-            base = self._store.machine.candidate
+        def copied(base: DeviceConfig) -> DeviceConfig:
             wanted = xml_to_config(list(config), with_access=True) if config is not None else _readable(self._config_of(datastore(source)), call.rights)
             self._must_be_permitted(call, base, wanted)
+            return wanted
+
+        async def question() -> Question:
+            base = self._store.machine.candidate
+            wanted = await asyncio.to_thread(copied, base)
             return CandidateEdited(token=self._store.token(), session=call.session, base=base, config=wanted)
 
         await self._ask_until_current(question)
@@ -315,8 +326,12 @@ class Dispatcher:
         given = parameters(call.operation, f"{{{BASE}}}source")
         source = needed(given, "source", call.operation)
         config = inline(source)
-        wanted = xml_to_config(list(config), with_access=True) if config is not None else self._config_of(datastore(source, with_nmda=True))
-        errors = semantic_errors(check(wanted))
+        stored = self._config_of(datastore(source, with_nmda=True)) if config is None else None
+
+        def found() -> tuple[RpcError, ...]:
+            return semantic_errors(check(stored if stored is not None else xml_to_config(list(config or ()), with_access=True)))
+
+        errors = await asyncio.to_thread(found)
         if errors:
             raise RpcRefused(*errors)
         return ok()
@@ -358,13 +373,21 @@ class Dispatcher:
         given_persist, given_persist_id = persist(given, "persist"), persist(given, "persist-id")
         plan, comment = remark(given, "plan"), remark(given, "comment")
 
-        def question() -> Question:
-            candidate = self._store.machine.candidate
-            if candidate != self._store.machine.running:
-                errors = semantic_errors(check(candidate))
-                if errors:
-                    raise RpcRefused(*errors)
-                self._must_be_permitted(call, self._store.machine.running, candidate)
+        def judge(running: DeviceConfig, candidate: DeviceConfig) -> None:
+            errors = semantic_errors(check(candidate))
+            if errors:
+                raise RpcRefused(*errors)
+            self._must_be_permitted(call, running, candidate)
+            prepare_record(running, candidate)
+
+        async def question() -> Question:
+            running, candidate = self._store.machine.running, self._store.machine.candidate
+            while candidate != running:
+                await asyncio.to_thread(judge, running, candidate)
+                judged = running, candidate
+                running, candidate = self._store.machine.running, self._store.machine.candidate
+                if judged == (running, candidate):
+                    break
             return CommitAsked(
                 token=self._store.token(),
                 session=call.session,
@@ -404,10 +427,10 @@ class Dispatcher:
         given = parameters(call.operation, f"{{{BASE}}}target")
         return datastore(needed(given, "target", call.operation), with_nmda=True)
 
-    async def _ask_until_current(self, question: Callable[[], Question | None]) -> None:
+    async def _ask_until_current(self, question: Callable[[], Awaitable[Question | None]]) -> None:
         """Ask what was made from the candidate; make it anew when the candidate changed before its turn came."""
         for _ in range(_ATTEMPTS):
-            asked = question()
+            asked = await question()
             error = await self._store.ask(asked) if asked is not None else None
             if error is None or error.app_tag != OVERTAKEN:
                 break

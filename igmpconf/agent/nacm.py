@@ -36,7 +36,7 @@ GUARDED = {
     *(("ietf-netconf", name) for name in ("edit-config", "copy-config", "lock", "unlock", "commit", "discard-changes", "cancel-commit")),
     ("ietf-netconf-nmda", "edit-data"),
     ("notifications", "create-subscription"),
-    *(("igmpconf", name) for name in ("get-log", "begin-capture", "read-capture", "end-capture")),
+    *(("igmpconf", name) for name in ("get-log", "begin-capture", "read-capture", "end-capture", "diagnose")),
 }
 _UNFILTERED = {("nc-notifications", "replayComplete"), ("nc-notifications", "notificationComplete")}  # 3.4.6 step 3
 

@@ -71,9 +71,14 @@ class Retrieval:
         given = parameters(operation, f"{{{BASE}}}source", f"{{{BASE}}}filter", f"{{{WITH_DEFAULTS}}}with-defaults")
         source = datastore(needed(given, "source", operation))
         wanted = subtree(given.get(f"{{{BASE}}}filter"))
+        mode = defaults_mode(given)
         config = self._store.machine.running if source == "running" else self._store.machine.candidate
-        found = rights.readable(config_to_xml(config, defaults_mode(given), with_access=True))
-        return data(found if wanted is None else filtered(found, wanted))
+
+        def content() -> list[Element]:
+            found = rights.readable(config_to_xml(config, mode, with_access=True))
+            return data(found if wanted is None else filtered(found, wanted))
+
+        return await asyncio.to_thread(content)
 
     async def get_data(self, rights: Rights, operation: Element) -> list[Element]:
         asked = nmda.asked(operation)

@@ -47,6 +47,7 @@ from igmpconf.netconf.session import (
 from igmpconf.schema.xml import notice_to_xml
 
 SOCKET_MODE = 0o660
+READERS_MESSAGE_BYTES = 1024 * 1024  # ours: of who is no operator; reading a message takes the loop 0.1 s a MiB
 SEND_TIMEOUT_S = 60.0  # ours: a client that takes no octet for so long is gone
 _READ_BYTES = 64 * 1024
 _BACKLOG = 64
@@ -127,7 +128,8 @@ class Server:
             _log.warning("session-refused user=%s reason=the limit of sessions is reached", user.name)
             connection.close()
             return
-        session = Session(self.sessions.new_id(), capabilities(), max_message_bytes=self._max_message_bytes)
+        most = self._max_message_bytes if user.is_operator else min(self._max_message_bytes, READERS_MESSAGE_BYTES)
+        session = Session(self.sessions.new_id(), capabilities(), max_message_bytes=most)
         one = _Connection(self, session, user, connection)
         self.sessions.add(Live(session=session, user=user, login_time=now_text(), kill=one.kill, subscribe=one.subscribe))
         self.stream.publish(session_started(session.session_id, user))

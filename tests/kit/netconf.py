@@ -129,13 +129,17 @@ class RunningService:
         with client:
             yield client
 
+    def hand_in(self, connection: socket.socket, name: str, *groups: str) -> None:
+        """Let the agent serve somebody on a connected socket."""
+        user = User(name=name, groups=frozenset(groups or (name,)), is_recovery=False, transport="unix")
+        assert self.service is not None
+        self._loop.call_soon_threadsafe(self.service.serve, connection, user)
+
     @contextlib.contextmanager
     def client_of(self, name: str, *groups: str, hello: str = HELLO_1_1) -> Iterator[Client]:
         """A session of somebody else, as the transport would hand it in; `groups` are his on the device."""
         ours, theirs = socket.socketpair()
-        user = User(name=name, groups=frozenset(groups or (name,)), is_recovery=False, transport="unix")
-        assert self.service is not None
-        self._loop.call_soon_threadsafe(self.service.serve, theirs, user)
+        self.hand_in(theirs, name, *groups)
         with Client(ours) as client:
             client.sees_all = False
             client.greeting = client.receive() or b""

@@ -8,6 +8,7 @@ whoever the rules name
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -428,6 +429,23 @@ def test_the_rules_survive_a_restart_and_are_undone_with_the_commit_that_waits(t
         state = root.data(f'<get><filter><state xmlns="{OURS}"/></filter></get>')
         assert state.findtext(f".//{IC}running-digest") == digest  # rules are no part of what a plan compares
         assert "~ nacm" in [one.text for one in state.iter(f"{IC}diff")]  # told, but not shown to those who may not read them
+
+
+def test_the_example_of_the_documentation_does_what_it_says(service):
+    page = (Path(__file__).parents[2] / "docs" / "netconf.md").read_text()
+    lines = page[page.index("    <nacm ") :].splitlines()
+    configure(service, "\n".join(itertools.takewhile(lambda line: line.startswith("    "), lines)))
+    with service.client_of("ann") as ann, service.client_of("fred", "field") as fred, service.client_of("eve") as eve:
+        assert not errors_of(ann.rpc(f'<get-log xmlns="{OURS}"/>'))
+        ann.ok(SUBSCRIBE)
+        assert ann.error("<commit/>").kind == DENIED_EXEC
+        fred.lock()
+        fred.edit(threshold(7))
+        fred.ok("<commit><confirmed/></commit>")
+        fred.ok("<commit/>")
+        assert fred.error(edit_config(threshold(7).replace("lan0", "wan"))).kind == DENIED_WRITE
+        assert fred.error(f"<kill-session><session-id>{eve.session_id}</session-id></kill-session>").kind == DENIED_EXEC
+        assert eve.error(SUBSCRIBE).kind == DENIED_EXEC
 
 
 # the door

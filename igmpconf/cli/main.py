@@ -37,6 +37,7 @@ _VERBS = {
     "logs": ("logs", "logs"),
     "import": ("import_", "import_"),
     "adopt": ("adopt", "adopt"),
+    "export": ("export", "export"),
     "replay": ("replay", "replay"),
     "agent": ("agent", "agent"),
     "schema": ("schema", "schema"),

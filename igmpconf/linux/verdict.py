@@ -173,6 +173,8 @@ def _equal(left: Any, right: Any, packet: Packet) -> Answer:
         return _payload(left["payload"], right, packet) if _has(left, packet) else False
     if "ct" in left and left["ct"].get("key") == "state":
         return bool(right == "new")
+    if "ct" in left and left["ct"].get("key") == "status" and right in {"dnat", "snat", "seen-reply", "assured"}:
+        return False  # nobody answers a group, and nobody translates one
     if "fib" in left and left["fib"].get("result") == "type" and left["fib"].get("flags") == ["daddr"]:
         return bool(right == "multicast")
     return None

@@ -172,6 +172,7 @@ def not_downstream(patient: Patient) -> Iterator[Finding]:
     if patient.diagnosis is None:
         return
     taking_part = {row.interface for row in patient.state.interfaces if row.enabled}
+    taking_part |= {proxy.bridge for proxy in patient.running() if proxy.bridge is not None}  # of which its ports tell
     for fact in patient.diagnosis.messages:
         groups = [group for group in fact.groups if patient.group in {None, group} and not stays_on_link(group) and not _is_local(patient, group)]
         if fact.kind != "report" or fact.interface in taking_part or not groups:

@@ -128,6 +128,9 @@ def entries(patient: Patient) -> Iterator[Finding]:
 
 def _is_kept_in_a_kernel(patient: Patient, instance: str, group: Address) -> bool:
     tables = patient.diagnosis.tables if patient.diagnosis is not None else ()
+    proxy = patient.proxy(instance)
+    if proxy is None or proxy.mode == "bridged":
+        return False  # a bridge counts nothing
     return any(one.in_force and (one.instance, one.family) == (instance, family_of(group)) for one in tables)
 
 

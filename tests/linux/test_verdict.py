@@ -57,6 +57,7 @@ CASES = {
     "no way out": ("output", "accept", ('oifname "wan" ip protocol igmp drop',), SENT, 0),
     "what we send arrives nowhere": ("output", "drop", ('iifname "wan" accept', 'oifname "lan0" accept'), SENT, "policy"),
     "a jump that comes back": ("forward", "drop", ("jump aside",), STREAM, "policy"),
+    "a firewall as firewalld writes it": ("input", "accept", ("ct status dnat accept", "iifname lo accept", "reject with icmpx admin-prohibited"), REPORT, 2),
     "a mark": ("forward", "drop", ("meta mark 7 accept",), STREAM, None),
 }
 

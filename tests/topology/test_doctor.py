@@ -18,6 +18,7 @@ from igmpconf.engine.messages import Query
 from tests.kit.builders import TO_EX, record
 from tests.kit.conformance import covers
 from tests.kit.doctor import streaming
+from tests.kit.netns import wait_until
 from tests.kit.site import flows
 from tests.kit.wire import Stranger
 
@@ -42,6 +43,25 @@ def test_a_healthy_device_has_no_finding(site, practice):
     (device,) = json.loads(done.stdout)["devices"]
     assert (done.returncode, device["rows"], device["window_ms"], device["unmeasured"]) == (0, [], 500, [])
     site.router.run("nft delete table inet fw")
+
+
+@covers("R076")
+def test_a_healthy_bridge_has_no_finding(site, practice):
+    site.router.run("ip link add br0 type bridge mcast_snooping 1")
+    for port in ("wan", "lan0", "lan1"):
+        site.router.run(f"ip link set {port} master br0")
+    site.router.run("ip link set br0 up")
+    try:
+        practice.start(mode="bridged", bridge="br0")
+        wait_until(lambda: all(row.up for row in practice.state().interfaces), "all ports up")
+        site.member(site.h0, G).join()
+        source = site.source("10.1.0.2")
+        flows(source, G, site.tap(site.h0))
+        with streaming(source, G):
+            practice.expect()
+    finally:
+        practice.rest()
+        site.router.run("ip link del br0")
 
 
 @covers("R087")

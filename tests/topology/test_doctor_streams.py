@@ -29,10 +29,11 @@ def datagram(port: int = 5000) -> bytes:
     return struct.pack("!HHHH", port, port, 13, 0) + b"frame"
 
 
-def test_a_stream_with_ttl_1_may_not_leave_its_network(site, practice):
-    practice.start()
-    site.member(site.h0, G).join()
-    with streaming(site.source("10.1.0.2", ttl=1), G):
+@pytest.mark.parametrize(("group", "source"), [(G, "10.1.0.2"), ("ff15::1", "fd00:1::2")])
+def test_a_stream_with_ttl_1_may_not_leave_its_network(site, practice, group, source):
+    practice.start(family=["ipv4", "ipv6"])
+    site.member(site.h0, group).join()
+    with streaming(site.source(source, ttl=1), group):
         (found,) = practice.expect(("stream/ttl", "default/lan0"))
     assert found.severity == "error"
     assert "TTL of 1" in found.cause

@@ -514,7 +514,7 @@ def _wanted(config: DeviceConfig) -> dict[_Key, ProxyConfig]:
 
 def _route_found(entry: RouteEntry) -> RouteFound:
     assert entry.iif is not None
-    return RouteFound(entry.source, entry.group, entry.iif, frozenset(ifindex for ifindex, _ in entry.oifs))
+    return RouteFound(entry.source, entry.group, entry.iif, frozenset(ifindex for ifindex, _ in entry.oifs), entry.oifs)
 
 
 def _packed(address: Address | str) -> bytes | None:

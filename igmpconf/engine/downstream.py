@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from igmpconf.engine.admission import Admission
+from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.events import LinkChanged, PacketReceived
 from igmpconf.engine.interface import Interface
 from igmpconf.engine.listeners import Changed, Listeners
@@ -104,6 +105,11 @@ class Downstream:
             self.listeners.set_static(params.static_groups)
         if params != before or link.addresses != subnets_before:
             self._role_changed()
+
+    def not_sent(self, packet: SendPacket, now_ms: int) -> None:
+        """The kernel had no room for a query of ours; those about one group are repeated in any case (RFC 3376 8.9)."""
+        if packet.destination == self.interface.outbox.family.all_hosts:
+            self.querier.not_sent(now_ms)
 
     def receive(self, event: PacketReceived, now_ms: int) -> None:
         """A message arrived; whatever it is, nothing is raised."""

@@ -46,6 +46,8 @@ from igmpconf.ids import IfIndex
 from igmpconf.model.config import ProxyConfig
 from igmpconf.model.state import DeviceState
 
+_NO_ROOM = frozenset({errno.ENOBUFS, errno.EAGAIN})  # of a send: the same may work a moment later
+
 
 class Engine:
     def __init__(self, family: Family, *, draw: Callable[[int], int]) -> None:
@@ -62,7 +64,7 @@ class Engine:
         self.proxy = Proxy(family.address_bytes, family.stays_on_link)
         self.routes = Routes(self.outbox, self.topology)
         self._foresight = Foresight(self.downstreams, self.proxy, self.routes, family.sole_join)
-        self.retry = Retry(self.outbox, self._truth)
+        self.retry = Retry(self.outbox, self._truth, self._tried_again)
         self._dirty_routes: dict[bytes, None] = {}
         self._all_routes_dirty = False
         self._leaving_vifs: list[IfIndex] = []
@@ -342,6 +344,8 @@ class Engine:
             if port is not None:
                 port.interface.counters["send-failed"] += 1
                 port.interface.note_rarely(now_ms, "warning", "packet/not-sent", reason, destination=effect.destination, errno=reason)
+                if event.errno in _NO_ROOM:
+                    port.not_sent(effect, now_ms)
             return
         subject = subject_of(effect)
         if subject is None:
@@ -365,6 +369,12 @@ class Engine:
         if port is None:  # with a link that went its vif went as well
             return ClearVif(subject) if subject in self.links else None
         return SetVif(port.interface.ifindex, is_upstream=port is self.upstream)
+
+    def _tried_again(self, effect: Effect, now_ms: int) -> None:
+        """A downstream that had no vif heard no answers: if it has one now, its hosts must be asked again."""
+        downstream = self.downstreams.get(effect.ifindex) if isinstance(effect, SetVif) else None
+        if downstream is not None and downstream.is_running:
+            downstream.querier.start_asking(now_ms)
 
     def _count(self, ifindex: IfIndex, name: str) -> None:
         port = self._ports.get(ifindex)

@@ -66,12 +66,16 @@ class ConfigReplaced:
 
 @dataclass(frozen=True, slots=True)
 class RouteFound:
-    """A forwarding entry that the kernel already held when we started (source and group None: any)."""
+    """A forwarding entry that the kernel already held when we started (source and group None: any).
+
+    `thresholds` are those of the kernel, as in SetRoute; interfaces that are not in it are taken to have the configured ones.
+    """
 
     source: bytes | None
     group: bytes | None
     iif: IfIndex
     oifs: frozenset[IfIndex]
+    thresholds: tuple[tuple[IfIndex, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

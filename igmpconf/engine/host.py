@@ -18,6 +18,7 @@ _UNSOLICITED_LATEST_MS = 1_000  # RFC 3376 8.11, RFC 3810 9.11
 _UNSOLICITED_OLDER_MS = 10_000  # RFC 2236 8.10, RFC 2710 7.10
 _TOGETHER_MS = 50  # copies wait for one another at most this long: at 1,000 joins a second they then cost a twentieth of the packets
 _DEFAULT_AGING_MS = 250_000  # RFC 9776 8.12 with the default robustness 2 and query interval 125 s
+_AGAIN_MS, _LAST_AGAIN_MS, _FORGIVEN_MS = 50, 5_000, 20_000  # ours: a report that the kernel had no room for is said again after so long
 _MOST_RECORDED_SOURCES = 1_000  # of a query's sources; beyond it we answer for the whole group (RFC 3376 9.1)
 
 _JOIN, _LEAVE = RecordKind.IS_EX, RecordKind.TO_IN  # what older versions can say
@@ -48,6 +49,8 @@ class Host:
         self._older_until_ms: dict[int, int] = {}  # older querier present timers, by version
         self._general_at_ms = 0
         self._robustness: int | None = None  # as the upstream's querier says it
+        self._refused_ms = -_FORGIVEN_MS - 1  # when the kernel had no room last
+        self._again_ms = _AGAIN_MS
         self._changes: dict[bytes, None] = {}  # groups whose change is said at the next flush, in order
         self._answers: list[Record] = []
         self._change_delay_ms = 0  # one draw for all changes of an event, so that their copies share packets too
@@ -177,6 +180,22 @@ class Host:
             if held is not None and record.kind is _JOIN and (held.answer_at_ms or held.change_at_ms):
                 held.answer_at_ms = held.change_at_ms = held.repeats_left = 0
                 held.is_last_reporter = False
+
+    def not_sent(self, groups: Iterable[bytes], now_ms: int) -> None:
+        """A report of `groups` did not leave: say what is wanted of them now, soon and, while that fails too, ever later."""
+        if now_ms - self._refused_ms > _FORGIVEN_MS:
+            self._again_ms = _AGAIN_MS
+        elif now_ms != self._refused_ms:
+            self._again_ms *= 2
+        self._refused_ms = now_ms
+        if self._again_ms > _LAST_AGAIN_MS:
+            return  # this is no passing shortage; the next query is answered as any other
+        for group in groups:
+            held = self.groups.get(group)
+            if held is not None and held.wanted:
+                held.answer_at_ms = min(held.answer_at_ms or now_ms + self._again_ms, now_ms + self._again_ms)
+                held.asked_sources = None
+                self._outbox.wake(self, group, held.answer_at_ms)
 
     def reconfigured(self, now_ms: int) -> None:
         """The configured version may be another."""

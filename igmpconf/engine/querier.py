@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from igmpconf.engine.interface import Interface
 from igmpconf.engine.messages import Query
 
+AGAIN_MS = 1_000  # ours: the last member query interval, at which queries may follow one another anyway
 _CLOCK = b""  # the only alarm of a querier
 
 
@@ -70,10 +71,20 @@ class Querier:
             if was_running and was_querier:
                 self._role_changed()
             return
-        self._startup_left = self._interface.params.robustness  # RFC 3376 8.7: startup query count
-        self._general_query(now_ms)
+        self.start_asking(now_ms)
         if not was_querier:
             self._role_changed()
+
+    def start_asking(self, now_ms: int) -> None:
+        """The startup queries, if it is ours to ask."""
+        if self.is_querier:
+            self._startup_left = self._interface.params.robustness  # RFC 3376 8.7: startup query count
+            self._general_query(now_ms)
+
+    def not_sent(self, now_ms: int) -> None:
+        """The kernel had no room for a general query, and the next one may be minutes away."""
+        if self.is_querier:
+            self._schedule(min(self._next_query_ms, now_ms + AGAIN_MS))
 
     def stop(self, now_ms: int, reason: str) -> None:
         self.is_running = self.is_querier = False

@@ -29,11 +29,12 @@ def subject_of(effect: Effect) -> Subject | None:
 
 
 class Retry:
-    """`truth` gives the effect that says what is wanted now about a subject, or None when nothing is."""
+    """`truth` gives the effect that says what is wanted now about a subject, or None when nothing is; `repeated` follows each attempt."""
 
-    def __init__(self, outbox: Outbox, truth: Callable[[Subject], Effect | None]) -> None:
+    def __init__(self, outbox: Outbox, truth: Callable[[Subject], Effect | None], repeated: Callable[[Effect, int], None]) -> None:
         self._outbox = outbox
         self._truth = truth
+        self._repeated = repeated
         self._due_ms: dict[Subject, int] = {}  # refused, and when to try again
         self._waited_ms: dict[Subject, tuple[int, int]] = {}  # tried again: after how long, and when
         self.failures = 0
@@ -58,6 +59,7 @@ class Retry:
             effect = self._truth(subject)
             if effect is not None:
                 self._outbox.emit(effect)
+                self._repeated(effect, now_ms)
         if self._due_ms:
             self._outbox.wake(self, _WHEN, min(self._due_ms.values()))
         elif self._waited_ms:

@@ -108,10 +108,11 @@ class Routes:
         """The kernel holds `found` already; from here on, differences are emitted."""
         self.is_held_back = False
         for route in found:
-            leaving = []
+            leaving, found_ttl = [], dict(route.thresholds)
             for ifindex in sorted(route.oifs):
                 interface = self._topology.interface(ifindex)
-                leaving.append((ifindex, interface.params.threshold_ttl if interface is not None else 1))
+                configured = interface.params.threshold_ttl if interface is not None else 1
+                leaving.append((ifindex, found_ttl.get(ifindex, configured)))
             self._remember((route.source, route.group), (route.iif, tuple(leaving)))
 
     # -- keeping in step ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.events import LinkChanged, PacketReceived
 from igmpconf.engine.host import Host
 from igmpconf.engine.interface import Interface
@@ -16,6 +17,9 @@ from igmpconf.engine.prefixes import PrefixSet
 from igmpconf.engine.regularity import QueriersHeard
 from igmpconf.engine.sources import SourceSet
 from igmpconf.errors import WireError
+
+# so that nothing but the message is judged: sender, destination, TTL, Router Alert
+_ANYBODY = {4: (b"\n\0\0\1", None, 1, True), 16: (b"\xfe\x80" + bytes(13) + b"\1", None, 1, True)}
 
 
 class Upstream:
@@ -50,6 +54,15 @@ class Upstream:
             self.host.resend()
         if not link.is_up:
             self.queriers.forget()
+
+    def not_sent(self, packet: SendPacket, now_ms: int) -> None:
+        """The kernel had no room for a report of ours: what it said of groups that are still wanted is said once more."""
+        try:
+            message = self.interface.outbox.family.decode(packet.payload, *_ANYBODY[len(packet.destination)])
+        except WireError:
+            return
+        if not isinstance(message, Query):
+            self.host.not_sent({record.group for record in message.records}, now_ms)
 
     def receive(self, event: PacketReceived, now_ms: int) -> None:
         """A message arrived; whatever it is, nothing is raised."""

@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.events import PacketReceived
 from igmpconf.engine.family import Family
-from igmpconf.engine.wire.checksum import internet_checksum, is_intact
-from igmpconf.engine.wire.ip import build_ipv4, parse_ipv4
+from igmpconf.engine.wire.checksum import is_intact
+from igmpconf.engine.wire.ip import build_ipv4, build_mld, parse_ipv4
 from igmpconf.errors import WireError
 from igmpconf.ids import IfIndex
 from igmpconf.linux.netlink import index_of
@@ -31,8 +31,6 @@ _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23  # linux/if_packet.h
 _PACKET_OUTGOING = 4
 _ETH_P_ALL, _ETH_P_IP, _ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 _IGMP, _ICMPV6, _HOP_BY_HOP = 2, 58, 0
-_ALERT = bytes((_ICMPV6, 0, 5, 2, 0, 0, 1, 0))  # a hop-by-hop header with Router Alert "MLD" (RFC 2711)
-_TRAFFIC_CLASS = 0xC0 << 20  # as IPv4's precedence Internetwork Control
 _MAX_BYTES = 65_536
 _LOWEST_LINK_LOCAL = b"\xfe\x80" + bytes(14)
 
@@ -181,11 +179,7 @@ class PortPackets:
             datagram = build_ipv4(source, destination, packet.payload)
             mac = b"\x01\x00\x5e" + bytes((destination[1] & 0x7F,)) + destination[2:]  # RFC 1112 6.4
         else:
-            payload = packet.payload
-            checksum = internet_checksum(_pseudo(source, destination, len(payload)) + payload)
-            payload = payload[:2] + checksum.to_bytes(2) + payload[4:]
-            head = struct.pack("!IHBB", 6 << 28 | _TRAFFIC_CLASS, len(_ALERT) + len(payload), _HOP_BY_HOP, 1)
-            datagram = head + source + destination + _ALERT + payload
+            datagram = build_mld(source, destination, packet.payload)
             mac = b"\x33\x33" + destination[-4:]  # RFC 2464 7
         self.socket.sendto(datagram, (name, self._ethertype, 0, 0, mac))
 

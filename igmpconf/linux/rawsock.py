@@ -15,6 +15,7 @@ from typing import Protocol
 
 from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.events import CacheMissed, PacketReceived, WrongInterface
+from igmpconf.engine.wire.ip import build_mld
 from igmpconf.ids import IfIndex, VifIndex
 from igmpconf.linux.kernel import Arrival
 
@@ -32,7 +33,7 @@ _TOS_INTERNETWORK_CONTROL = 0xC0  # RFC 3376 4: IP Precedence of Internetwork Co
 _ROUTER_ALERT_OPTION = 148  # RFC 2113
 _HEADER_WITH_ALERT = struct.Struct("!BBHHHBBH4s4sI")
 _UNSPECIFIED = b"\0\0\0\0"
-_ETH_P_IP = 0x0800
+_ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
 
 # linux/mroute.h: IGMPMSG_*, also MRT6MSG_* of linux/mroute6.h
 _NOCACHE, _WRONGVIF = 1, 2
@@ -154,7 +155,7 @@ class IgmpPackets:
     def _send_on_link(self, packet: SendPacket, header: bytes) -> None:
         """Below IP, where a source of 0.0.0.0 stays what it is (raw(7): IP_HDRINCL fills it in)."""
         if self._link_layer is None:
-            self._link_layer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)  # protocol 0: receives nothing
+            self._link_layer = _link_layer()
         checksum = _internet_checksum(header)
         header = header[:10] + checksum.to_bytes(2, "big") + header[12:]
         low = int.from_bytes(packet.destination, "big") & 0x7FFFFF
@@ -196,6 +197,7 @@ class MldPackets:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._buffer = bytearray(_MAX_DATAGRAM_BYTES)
+        self._link_layer: socket.socket | None = None
         self._ancillary_bytes = socket.CMSG_SPACE(_PKTINFO6.size) + socket.CMSG_SPACE(4) + socket.CMSG_SPACE(256)
 
     def prepare(self) -> None:
@@ -245,10 +247,10 @@ class MldPackets:
         return arrivals
 
     def send(self, packet: SendPacket) -> None:
-        """Raises OSError EADDRNOTAVAIL for a source of `::`, which the kernel does not send from a raw socket."""
         source = packet.source or bytes(16)
         if packet.source is not None and not any(source):
-            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+            self._send_on_link(packet)
+            return
         ancillary = [
             (socket.IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(source, packet.ifindex)),
             (socket.IPPROTO_IPV6, _IPV6_HOPLIMIT, struct.pack("=i", _TTL_ONE)),
@@ -257,8 +259,21 @@ class MldPackets:
         ]
         self._socket.sendmsg([packet.payload], ancillary, 0, (socket.inet_ntop(socket.AF_INET6, packet.destination), 0, 0, packet.ifindex))
 
+    def _send_on_link(self, packet: SendPacket) -> None:
+        """Below IP, for a source of `::` (RFC 3810 5.2.13), which the kernel does not send from a raw socket."""
+        if self._link_layer is None:
+            self._link_layer = _link_layer()
+        datagram = build_mld(bytes(16), packet.destination, packet.payload)
+        mac = b"\x33\x33" + packet.destination[-4:]  # RFC 2464 7
+        self._link_layer.sendto(datagram, (socket.if_indextoname(packet.ifindex), _ETH_P_IPV6, 0, 0, mac))
+
     def close(self) -> None:
-        """Nothing but the routing socket is open, and that is not ours."""
+        if self._link_layer is not None:
+            self._link_layer.close()
+
+
+def _link_layer() -> socket.socket:
+    return socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)  # protocol 0: receives nothing
 
 
 def packets_for(family_bytes: int) -> Callable[[socket.socket], Packets]:

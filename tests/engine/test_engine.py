@@ -277,7 +277,7 @@ def test_what_is_tried_again_is_the_present_truth(play):
     play.on("lan0", record(IS_EX, G)).advance(s=5)
     refused = next(effect for _, effect in play.effects if isinstance(effect, SetRoute) and effect.group == packed(G))
     play.tell(EffectFailed(refused, errno.ENOMEM)).on("lan0", record(TO_IN, G)).forget().advance(s=1).expect(unroute("*", G), says("wan", (TO_IN, G)))
-    play.tell(EffectFailed(SetVif(IfIndex(2), is_upstream=False), errno.ENODEV)).advance(s=1).expect(vif("lan0"))
+    play.tell(EffectFailed(SetVif(IfIndex(2), is_upstream=False), errno.ENODEV)).advance(s=1).expect(vif("lan0"), asks("lan0"))
     play.tell(EffectFailed(SetVif(IfIndex(77), is_upstream=False), errno.ENODEV)).advance(s=1).expect()
 
 
@@ -286,6 +286,53 @@ def test_a_packet_that_was_not_sent_is_counted_and_said_once(play):
     play.tell(EffectFailed(sent, errno.ENETDOWN)).tell(EffectFailed(sent, errno.ENETDOWN)).expect()
     assert play.counter("lan0", "send-failed") == 2
     assert len(play.noted("packet/not-sent")) == 1
+
+
+def test_a_downstream_that_gets_its_vif_late_is_asked_as_at_the_start(play):
+    play.tell(EffectFailed(SetVif(IfIndex(2), is_upstream=False), errno.ENFILE)).advance(s=1).expect(vif("lan0"), asks("lan0"))
+    play.advance(ms=31_249).expect()
+    play.advance(ms=1).expect(asks("lan0"))  # startup query interval: a quarter of 125 s
+    play.on("lan0", a_query(), host="10.1.0.9").forget()  # somebody with a lower address: it is not ours to ask
+    play.tell(EffectFailed(SetVif(IfIndex(2), is_upstream=False), errno.ENFILE)).advance(s=2).expect(vif("lan0"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EAGAIN])
+def test_an_answer_that_found_no_room_is_given_a_moment_later(play, number):
+    play.on("lan0", record(IS_EX, G)).advance(s=10).forget()
+    play.on("wan", a_query(max_response_ms=1_000), host=1).advance(s=1)
+    refused = play.effects[-1][1]
+    play.forget().tell(EffectFailed(refused, number)).advance(ms=49).expect()
+    play.advance(ms=1).expect(says("wan", (IS_EX, G)))
+    play.tell(EffectFailed(refused, number)).advance(ms=99).expect()
+    play.advance(ms=1).expect(says("wan", (IS_EX, G)))
+    for _ in range(20):  # no passing shortage: the attempts come to an end
+        play.tell(EffectFailed(refused, number)).advance(ms=1)
+    play.advance(s=10).forget().advance(s=60).expect()
+    play.tell(EffectFailed(refused, number)).advance(ms=50).expect(says("wan", (IS_EX, G)))
+
+
+def test_what_is_said_again_is_the_present_truth(play):
+    play.on("lan0", record(IS_EX, G)).advance(s=10)
+    play.on("wan", a_query(max_response_ms=1_000), host=1).advance(s=1)
+    refused = play.effects[-1][1]
+    play.on("lan0", record(TO_IN, G)).advance(s=10).forget()
+    play.tell(EffectFailed(refused, errno.ENOBUFS)).advance(s=10).expect()
+
+
+def test_a_general_query_that_found_no_room_is_asked_again_soon(play):
+    play.advance(s=120).forget()
+    refused = next(effect for _, effect in reversed(play.effects) if isinstance(effect, SendPacket) and effect.ifindex == play.names["lan0"])
+    play.tell(EffectFailed(refused, errno.ENOBUFS)).advance(ms=999).expect()
+    play.advance(ms=1).expect(asks("lan0"))
+    play.advance(s=120)
+    assert play.seen().count(asks("lan0")) == 0
+
+
+def test_a_threshold_that_the_kernel_has_otherwise_is_mended_when_adopted():
+    for threshold_ttl, mended in ((1, ()), (9, (route("*", G, "wan", "lan0", "wan"),))):
+        play = Play().configure(config("wan", "lan0")).plug("wan").plug("lan0").forget()
+        play.found(("*", G, "wan", ("wan", "lan0")), threshold_ttl=threshold_ttl)
+        assert tuple(line for line in play.seen() if f"(*, {G})" in line) == mended
 
 
 def test_upcalls_are_counted(play):

@@ -76,8 +76,8 @@ class Play:
     def unplug(self, name: str) -> Play:
         return self.tell(LinkRemoved(self.names[name]))
 
-    def found(self, *routes: tuple[str, str, str, tuple[str, ...]]) -> Play:
-        """The kernel held these at start: (source or *, group or *, parent, leaving by)."""
+    def found(self, *routes: tuple[str, str, str, tuple[str, ...]], threshold_ttl: int | None = None) -> Play:
+        """The kernel held these at start: (source or *, group or *, parent, leaving by), with this threshold if one is known."""
         return self.tell(
             RoutesFound(
                 tuple(
@@ -86,6 +86,7 @@ class Play:
                         None if group == "*" else packed(group),
                         self.names[iif],
                         frozenset(self.names[oif] for oif in oifs),
+                        tuple((self.names[oif], threshold_ttl) for oif in oifs) if threshold_ttl is not None else (),
                     )
                     for source, group, iif, oifs in routes
                 )

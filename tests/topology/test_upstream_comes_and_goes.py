@@ -6,11 +6,14 @@ head --- wan [router] lan0 --- h0
 
 from __future__ import annotations
 
+import struct
 import time
 
 import pytest
 
 from igmpconf.engine.messages import Query
+from igmpconf.engine.wire.checksum import is_intact
+from tests.kit.builders import packed
 from tests.kit.conformance import covers
 from tests.kit.netns import wait_until
 from tests.kit.site import addressed, flows, instance
@@ -141,14 +144,23 @@ def test_an_upstream_without_addresses_reports_from_0_0_0_0_and_streams_flow(sit
     assert not proxy.noted("packet/not-sent")
 
 
+def from_nobody(tap):
+    return [packet for packet in tap.packets if packet.source == "::" and packet.payload[:1] == b"\x8f" and packed("ff15::1") in packet.payload]
+
+
 @covers("MLD-06", "MLD-01")
 def test_an_upstream_without_link_local_address_tells_all_when_there_is_one(site):
-    """The kernel sends nothing from :: on a raw socket, so we wait; streams arrive all the same where the link floods them."""
+    """Before that it is told from ::, which no router believes and every snooping switch does (RFC 3810 5.2.13, RFC 3590)."""
     site.router.run("ip -6 addr flush dev wan")
     upstream, segment = site.tap(site.head), site.tap(site.h0)
     site.proxy(instance("wan", "lan0", "lan1"))
     site.member(site.h0, "ff15::1").join()
     flows(site.source("fd00:1::2"), "ff15::1", segment)
+    wait_until(lambda: from_nobody(upstream), "a report from nobody")
+    packet = from_nobody(upstream)[0]
+    assert (packet.destination, packet.ttl, packet.router_alert) == ("ff02::16", 1, True)
+    assert is_intact(bytes(16) + packed("ff02::16") + struct.pack("!II", len(packet.payload), 58) + packet.payload)
+    assert packet.payload[8:12] + packet.payload[12:28] == bytes((4, 0, 0, 0)) + packed("ff15::1")  # TO_EX {}
     assert "v2 TO_EX {}" not in upstream.reports("ff15::1", "fe80::1")
     site.router.run("ip addr add fe80::1/64 dev wan nodad")
     wait_until(lambda: "v2 TO_EX {}" in upstream.reports("ff15::1", "fe80::1"), "the database, now that it can be told")

@@ -1,4 +1,4 @@
-"""The IPv4 header around IGMP: what raw sockets hand over with a datagram, and what AF_PACKET wants in front of one."""
+"""The IP header around IGMP and MLD: what raw sockets hand over with a datagram, and what AF_PACKET wants in front of one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from igmpconf.errors import WireError
 ROUTER_ALERT = b"\x94\x04\x00\x00"  # RFC 2113
 INTERNETWORK_CONTROL = 0xC0  # RFC 3376 4: precedence of everything we send
 IGMP_PROTOCOL = 2
+_ICMPV6 = 58
+_MLD_ALERT = bytes((_ICMPV6, 0, 5, 2, 0, 0, 1, 0))  # hop-by-hop header: Router Alert "MLD", then PadN
 
 
 class Ipv4Datagram(NamedTuple):
@@ -62,3 +64,11 @@ def build_ipv4(source: bytes, destination: bytes, payload: bytes, *, protocol: i
     total_bytes = 24 + len(payload)
     head = struct.pack("!BBHHHBBH4s4s4s", 0x46, INTERNETWORK_CONTROL, total_bytes, 0, 0x4000, ttl, protocol, 0, source, destination, ROUTER_ALERT)
     return head[:10] + internet_checksum(head).to_bytes(2) + head[12:] + payload
+
+
+def build_mld(source: bytes, destination: bytes, payload: bytes) -> bytes:
+    """A whole IPv6 datagram around an MLD message: Router Alert (RFC 2711), hop limit 1, and the ICMPv6 checksum that the payload lacks."""
+    pseudo = source + destination + struct.pack("!II", len(payload), _ICMPV6)  # RFC 8200 8.1
+    summed = payload[:2] + internet_checksum(pseudo + payload).to_bytes(2) + payload[4:]
+    head = struct.pack("!IHBB", 6 << 28 | INTERNETWORK_CONTROL << 20, len(_MLD_ALERT) + len(summed), 0, 1)
+    return head + source + destination + _MLD_ALERT + summed

@@ -38,6 +38,7 @@ _VERBS = {
     "import": ("import_", "import_"),
     "adopt": ("adopt", "adopt"),
     "export": ("export", "export"),
+    "report": ("report", "report"),
     "replay": ("replay", "replay"),
     "agent": ("agent", "agent"),
     "schema": ("schema", "schema"),

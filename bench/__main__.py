@@ -23,6 +23,8 @@ from bench.joins import RATE_PER_S as JOIN_RATE_PER_S
 from bench.loss import RATE_PER_S, lost
 from bench.ours import BehindSshd, Igmpconf
 from bench.probe import Join
+from bench.rpc import MEASURES as RPC_MEASURES
+from bench.rpc import rpc_rows
 from bench.scale import MEASURES, scale_rows
 from igmpconf.lab.lab import Lab
 
@@ -39,8 +41,10 @@ Row = dict[str, object]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description="igmpconf beside Debian's igmpproxy, in the same namespaces")
     parser.add_argument("--joins", type=int, default=100, help="joins per IGMP version (default 100)")
-    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, scale or a part of it")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"the same as --only; scale (ten minutes) is made of {', '.join(MEASURES)}")
+    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, rpc or scale, or parts of them")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"the same as --only; scale (ten minutes) is made of {', '.join(MEASURES)}, rpc of {', '.join(RPC_MEASURES)}"
+    )
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--markdown", type=Path, help="also put the table into this file, below the line that marks it")
     options = parser.parse_args()
@@ -53,6 +57,8 @@ def main() -> int:
                 rows += _against_peer(lab, wanted, options.joins)
             if "apply" in wanted:
                 rows += apply_rows(lab)
+            if wanted & {"rpc", *RPC_MEASURES}:
+                rows += rpc_rows(lab, frozenset() if "rpc" in wanted else frozenset(wanted))
             if wanted & {"scale", *MEASURES}:
                 rows += scale_rows(lab, frozenset() if "scale" in wanted else frozenset(wanted))
         finally:

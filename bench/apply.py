@@ -37,7 +37,7 @@ def apply_rows(lab: Lab) -> list[dict[str, object]]:
     if path is None:
         return [{"measure": "apply over OpenSSH: sshd is not installed", "unit": "ms"}]
     lab.start_agent()
-    with _sshd(path, lab.home / "openssh", lab.home / "agent.sock") as inventory:
+    with open_sshd(path, lab.home / "openssh", lab.home / "agent.sock") as inventory:
         files = []
         for name, text in (("a.yaml", example.HOME), ("b.yaml", example.SLOWER_QUERIES)):
             files.append(lab.home / name)
@@ -83,7 +83,7 @@ def _parts(inventory: Path, files: list[Path]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _sshd(path: str, home: Path, agent_socket: Path) -> Iterator[Path]:
+def open_sshd(path: str, home: Path, agent_socket: Path) -> Iterator[Path]:
     """OpenSSH with `Subsystem netconf` on a free port; yields an inventory that leads there."""
     home.mkdir()
     if os.geteuid() == 0:

@@ -21,6 +21,8 @@ _SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 _ETH_P_IP = 0x0800
 _OUTGOING = 4  # linux/if_packet.h: PACKET_OUTGOING
 PATIENCE_S = 3.0
+_LONGEST_S = 60.0  # a start on a busy machine
+_QUERY = 0x11  # RFC 3376 4.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,5 +149,24 @@ def upstream_listener(lab: Lab) -> Probe:
         return {"report_ns": taps[0].first(is_report, after_ns=after_ns, within_s=PATIENCE_S)}
 
     listener = Probe(lab, HEADEND, serve)
+    listener.ask()  # listening from here on
+    return listener
+
+
+def first_query(lab: Lab, host: str) -> Probe:
+    """A host's ear for queries: told a time, it answers when the first one after it arrived."""
+    taps: list[_Tap] = []
+
+    def serve(request: dict[str, object]) -> object:
+        if not taps:
+            taps.append(_Tap())
+            return {}
+
+        def is_query(packet: bytes, _at_ns: int) -> bool:
+            return packet[9] == socket.IPPROTO_IGMP and packet[(packet[0] & 15) * 4] == _QUERY
+
+        return {"query_ns": taps[0].first(is_query, after_ns=int(str(request["after_ns"])), within_s=_LONGEST_S)}
+
+    listener = Probe(lab, host, serve)
     listener.ask()  # listening from here on
     return listener

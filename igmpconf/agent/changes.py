@@ -24,7 +24,7 @@ from igmpconf.schema.errors import node_step, quoted
 @remembered
 def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
     """Lines of `+ path value`, `- path value`, `~ path old -> new`, sorted by path; empty when they are equal."""
-    old, new = dict(_leaves(before)), dict(_leaves(after))
+    old, new = dict(_leaves(before, after)), dict(_leaves(after, before))
     lines = []
     for path in sorted(old.keys() | new.keys()):
         if path not in old:
@@ -38,18 +38,22 @@ def change_lines(before: DeviceConfig, after: DeviceConfig) -> str:
     return "\n".join(lines)
 
 
-def _leaves(model: Any, place: Path = ()) -> list[tuple[Path, str]]:
+def _leaves(model: Any, other: Any, place: Path = ()) -> list[tuple[Path, str]]:
+    """What `model` has and `other`, its counterpart if it has one, has not: of ten thousand entries only those that differ."""
     found: list[tuple[Path, str]] = []
     for n in nodes(type(model)):
-        value = getattr(model, n.attr)
-        if value is None or value == ():
+        value, theirs = getattr(model, n.attr), getattr(other, n.attr, None)
+        if value is None or value in ((), theirs):
             continue
         if n.kind == "container":
-            found += _leaves(value, (*place, Step(n.name)))
+            found += _leaves(value, theirs, (*place, Step(n.name)))
         elif n.kind == "list":
+            counterparts = {entry_key(n, entry): entry for entry in theirs or ()}
             for entry in value:
-                key = tuple(_text(one) for one in entry_key(n, entry))
-                found += _leaves(entry, (*place, Step(n.name, key)))
+                key = entry_key(n, entry)
+                counterpart = counterparts.get(key)
+                if counterpart is not entry and counterpart != entry:
+                    found += _leaves(entry, counterpart, (*place, Step(n.name, tuple(_text(one) for one in key))))
         elif n.type is not None:
             text = n.type.text(value) if n.kind == "leaf" else "[" + ", ".join(n.type.text(one) for one in value) + "]"
             found.append(((*place, Step(n.name)), text))

@@ -473,7 +473,7 @@ class Datastore:
             plan=plan,
             comment=comment,
             event=event,
-            digest=digest(config),
+            digest=self._history[-1].digest if self._history and self._history[-1].config is config else digest(config),
             diff=change_lines(self._running, config),
             config=config,
         )

@@ -75,13 +75,14 @@ class Journal:
         Raises OSError (ENOSPC, EIO, EROFS ...), and then a restart finds what it would have found before.
         """
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        running = stored(image.running)
         for row in image.history:
             if row.config is not None and self._written.get(row.number) != row.config:
-                commit = {"number": row.number, "config": stored(row.config), "diff": row.diff}
+                commit = {"number": row.number, "config": running if row.config is image.running else stored(row.config), "diff": row.diff}
                 write_durably(self._commit_path(row.number), document(commit), files=self._files)
                 self._written[row.number] = row.config
         content = {
-            "running": stored(image.running),
+            "running": running,
             "pending": {"rollback": stored(image.pending.rollback), "persist_id": image.pending.persist_id} if image.pending is not None else None,
             "history": [{field: getattr(row, field) for field in ROW_FIELDS} | {"time": row.time or time} for row in image.history],
         }

@@ -68,6 +68,7 @@ class Engine:
         self._dirty_routes: dict[bytes, None] = {}
         self._all_routes_dirty = False
         self._leaving_vifs: list[IfIndex] = []
+        self._left: list[tuple[Upstream, str, bool]] = []  # upstreams no more; left when their successor has said what it wants
 
     # -- the machine -------------------------------------------------------------------------------------------------
 
@@ -140,6 +141,9 @@ class Engine:
             self._merge()
         if self.upstream is not None:
             self.upstream.host.flush(now_ms)
+        while self._left:  # nobody between us and the sources prunes a stream before the other way to it stands
+            upstream, cause, is_there = self._left.pop(0)
+            upstream.stop(now_ms, cause, politely=is_there)
         dirty = self._dirty_routes
         if self._all_routes_dirty:
             self._all_routes_dirty = False
@@ -245,7 +249,7 @@ class Engine:
     def _close_upstream(self, upstream: Upstream, now_ms: int) -> None:
         ifindex = upstream.interface.ifindex
         is_there = ifindex in self.links
-        upstream.stop(now_ms, "not the upstream any more" if is_there else "link removed", politely=is_there)
+        self._left.append((upstream, "not the upstream any more" if is_there else "link removed", is_there))
         self.upstream = self.topology.upstream = None
         self._close_vif(ifindex)
 

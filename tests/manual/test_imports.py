@@ -215,3 +215,29 @@ def test_an_export_is_imported_planned_and_applied(router, desk, tmp_path):
     assert rows.get("ether9", ("downstream", False)) == ("downstream", False)
     desk.back()
     router.inside.run(f"ip link del {VLAN}", check=False)
+
+
+def test_openwrts_igmpproxy_is_imported_and_opens_the_firewall_as_it_did(router, desk, tmp_path):
+    (tmp_path / "rules").write_text(DROPPING)
+    router.inside.run(f"nft -f {tmp_path}/rules")
+    (tmp_path / "network").write_text(
+        "config interface 'iptv'\n\toption device 'ether1'\n\toption proto 'dhcp'\nconfig interface 'lan'\n\toption device 'bridge-local'\n"
+    )
+    (tmp_path / "igmpproxy").write_text(
+        "config igmpproxy\n\toption quickleave 1\n"
+        "config phyint\n\toption network iptv\n\toption direction upstream\n\tlist altnet 10.0.0.0/8\n"
+        "config phyint\n\toption network lan\n\toption direction downstream\n"
+    )
+    yaml = desk("import", "uci", tmp_path / "igmpproxy", "--strict").out
+    desk.applies(yaml)
+    assert desk.runs(yaml)
+    router.flows()
+    router.head.run("ip addr add 172.31.0.5/32 dev eth0")
+    member, tap, foreign = Member(router.net, router.h0, "eth0", G), Tap(router.net, router.h0, "eth0"), Source(router.net, router.head, "eth0", "172.31.0.5")
+    member.join()
+    flows(Source(router.net, router.head, "eth0", "10.1.0.2"), G, tap)
+    foreign.send(G, b"from outside altnet")
+    flows(Source(router.net, router.head, "eth0", "10.1.0.2"), G, tap)
+    assert b"from outside altnet" not in {payload for _, payload in tap.arrivals(G)}
+    member.close()
+    desk.back()

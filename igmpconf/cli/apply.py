@@ -195,7 +195,7 @@ def apply(
             raise click.UsageError("a saved PLAN holds its desired state and its devices; give no -f and no -l")
         plan = _saved(document)
         devices_of_plan = _devices_of(plan, device, inventory)
-        same_inventory(plan, list(devices_of_plan.values()))
+        same_inventory(plan, devices_of_plan)
         plan = dataclasses.replace(plan, devices=share(plan.devices))
         return carry_out(plan, devices_of_plan, options)
     devices = chosen(device, limit, inventory, needs_files=not files)

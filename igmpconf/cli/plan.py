@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -112,6 +112,7 @@ def make_plan(
             states[device.name] = DeviceState(agent=state.agent, interfaces=state.interfaces)
             _tell(device, by_name[device.name], state, deviating)
             found = planned(device.name, running, by_name[device.name], state)
+            found = dataclasses.replace(found, inventory_digest=digest_of([device.host]) if device.host is not None else None)
             if measure_s and is_measurable(found.changes, state):
                 time.sleep(max(0.0, read_at + measure_s - time.monotonic()))
                 again_at = time.monotonic()
@@ -126,12 +127,7 @@ def make_plan(
         raise failed[0]
     if is_checked:
         check_together([Planned(name=d.name, wanted=w, host=d.host, state=states[d.name]) for d, w in zip(devices, wanted, strict=True)])
-    hosts = [device.host for device in devices if device.host is not None]
-    return Plan(
-        plan_id=new_plan_id(),
-        devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)),
-        inventory_digest=digest_of(hosts) if hosts else None,
-    )
+    return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))
 
 
 @contextlib.contextmanager
@@ -169,14 +165,15 @@ def within(made: Plan, limit: Level | None) -> None:
         )
 
 
-def same_inventory(made: Plan, devices: Sequence[Device]) -> None:
-    """Raises StalePlan when the inventory says something else of the devices of a saved plan than it did when it was made.
+def same_inventory(made: Plan, devices: Mapping[str, Device]) -> None:
+    """Raises StalePlan when the inventory says something else of a device of a saved plan than it did when it was made.
 
     A host name may lead to another device by now.
     """
-    hosts = [device.host for device in devices if device.host is not None]
-    if made.inventory_digest is not None and hosts and digest_of(hosts) != made.inventory_digest:
-        raise StalePlan(hosts[0].name, "the inventory has changed since the plan was made", hint="make the plan again")
+    for planned_ in made.devices:
+        host = devices[planned_.device].host
+        if planned_.inventory_digest is not None and host is not None and digest_of([host]) != planned_.inventory_digest:
+            raise StalePlan(host.name, f"the inventory says something else of {host.name} than when the plan was made", hint="make the plan again")
 
 
 def written_by(devices: Sequence[Device], wanted: Sequence[Wanted]) -> dict[str, dict[str, str]]:

@@ -29,26 +29,31 @@ FORMAT = "igmpconf-plan/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePlan:
-    """What will happen to one device; no changes means that it already is as wanted."""
+    """What will happen to one device; no changes means that it already is as wanted.
+
+    `inventory_digest` is that of what the inventory says of it, None when it is in none.
+    """
 
     device: str
     base_digest: str
     target_digest: str
     changes: tuple[Change, ...]
     target: DeviceConfig
+    inventory_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will happen to the fleet.
-
-    `inventory_digest` is that of what the inventory said of these devices, None where the desired state came from
-    files alone; `configuration_digest` that of the desired states of all of them.
-    """
+    """What will happen to the fleet."""
 
     plan_id: str
     devices: tuple[DevicePlan, ...]
-    inventory_digest: str | None = None
+
+    @property
+    def inventory_digest(self) -> str | None:
+        """Over what the inventory says of all devices; None when none of them is in one."""
+        known = sorted((device.device, device.inventory_digest) for device in self.devices if device.inventory_digest is not None)
+        return _digest({"devices": known}) if known else None
 
     @property
     def configuration_digest(self) -> str:
@@ -91,11 +96,12 @@ def from_json(text: str, *, name: str = "plan") -> Plan:
             hint="make the plan again; change the desired state, not the plan",
         )
     try:
-        plan = Plan(plan_id=document["plan_id"], devices=tuple(_device(one) for one in document["devices"]), inventory_digest=document.get("inventory_digest"))
+        plan = Plan(plan_id=document["plan_id"], devices=tuple(_device(one) for one in document["devices"]))
     except (KeyError, TypeError, ValueError, PlainError, AttributeError) as error:
         raise InputError(f"{name} is damaged: {error}", hint="make the plan again") from None
-    if document.get("configuration_digest", plan.configuration_digest) != plan.configuration_digest:
-        raise InputError(f"{name} is damaged: its configuration digest is not that of its devices", hint="make the plan again")
+    for what in ("inventory_digest", "configuration_digest"):
+        if document.get(what, getattr(plan, what)) != getattr(plan, what):
+            raise InputError(f"{name} is damaged: its {what} is not that of its devices", hint="make the plan again")
     return plan
 
 
@@ -117,6 +123,7 @@ def _document(plan: Plan) -> dict[str, Any]:
 def _plain_device(device: DevicePlan) -> dict[str, Any]:
     return {
         "device": device.device,
+        "inventory_digest": device.inventory_digest,
         "base_digest": device.base_digest,
         "target_digest": device.target_digest,
         "changes": [plain_change(change) for change in device.changes],
@@ -174,6 +181,7 @@ def _device(document: dict[str, Any]) -> DevicePlan:
         target_digest=document["target_digest"],
         changes=tuple(_change(one) for one in document["changes"]),
         target=target,
+        inventory_digest=document.get("inventory_digest"),
     )
 
 
@@ -219,6 +227,7 @@ def json_schema() -> dict[str, Any]:
     device = _object(
         {
             "device": text,
+            "inventory_digest": {"anyOf": [digest_text, {"type": "null"}], "description": "what the inventory says of it; null when it is in none"},
             "base_digest": {**digest_text, "description": "running configuration that the plan was made against"},
             "target_digest": {**digest_text, "description": "running configuration after it"},
             "changes": {"type": "array", "items": change},
@@ -235,7 +244,7 @@ def json_schema() -> dict[str, Any]:
                 "plan_id": {**text, "description": "names the plan, and in the device's history the commit that it became"},
                 "inventory_digest": {
                     "anyOf": [digest_text, {"type": "null"}],
-                    "description": "over what the inventory says of these devices; null when the desired state came from files alone",
+                    "description": "over what the inventory says of all devices; null when none of them is in one",
                 },
                 "configuration_digest": {**digest_text, "description": "over the desired states of all devices"},
                 "devices": {"type": "array", "items": device},

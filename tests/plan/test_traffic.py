@@ -65,9 +65,12 @@ def test_only_what_is_counted_and_touched_is_worth_waiting_for():
 
 
 def test_a_saved_plan_keeps_what_was_measured():
-    device = dataclasses.replace(planned("r", A, B, STATE), changes=touched(reading(a=0, b=0), reading(a=100, b=7), 1.0))
-    back = from_json(to_json(Plan(plan_id="p", devices=(device,), inventory_digest="sha256:" + "0" * 64)))
-    assert back.inventory_digest == "sha256:" + "0" * 64
+    said = "sha256:" + "0" * 64
+    device = dataclasses.replace(planned("r", A, B, STATE), changes=touched(reading(a=0, b=0), reading(a=100, b=7), 1.0), inventory_digest=said)
+    plan = Plan(plan_id="p", devices=(device,))
+    back = from_json(to_json(plan))
+    assert back.devices[0].inventory_digest == said
+    assert back.inventory_digest == plan.inventory_digest is not None
     assert impact_text(worst(change.impact for change in back.devices[0].changes)) == impact_text(worst(change.impact for change in device.changes))
 
 

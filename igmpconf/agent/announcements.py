@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element, SubElement
 
 from igmpconf.agent.access import User
@@ -31,6 +32,23 @@ def session_ended(session: SessionId, user: User, how: Close | None) -> Element:
     if how is not None and how.killed_by is not None:
         _put(event, "killed-by", str(how.killed_by))
     _put(event, "termination-reason", how.termination if how is not None else "other")
+    return event
+
+
+def capabilities_changed(before: Sequence[str], after: Sequence[str]) -> Element:
+    """What the hello says now and did not say before, and the other way; the same capability with other parameters is a modified one."""
+    event = _event("netconf-capability-change")
+    _put(_put(event, "changed-by"), "server")
+    old, new = ({one.partition("?")[0]: one for one in side} for side in (before, after))
+    for name, capability in new.items():
+        if name not in old:
+            _put(event, "added-capability", capability)
+    for name, capability in old.items():
+        if name not in new:
+            _put(event, "deleted-capability", capability)
+    for name, capability in new.items():
+        if old.get(name, capability) != capability:
+            _put(event, "modified-capability", capability)
     return event
 
 

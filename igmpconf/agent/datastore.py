@@ -101,6 +101,7 @@ class Datastore:
         self._running = image.running
         self._history = image.history
         self._found = image.pending  # only until Started
+        self._undone: DeviceConfig | None = None  # what a restart rolled back, until those who watch are told
         self._candidate: DeviceConfig | None = None  # None: equal to running, and follows it
         self._locks: dict[Target, SessionId] = {}
         self._deadline: _Deadline | None = None
@@ -353,6 +354,7 @@ class Datastore:
         if self._found is not None:
             rollback = self._found.rollback
             record = self._record("rollback-restart", rollback, user=None, plan=None, comment=None)
+            self._undone = self._running
             self._running, self._history = rollback, self._with(record)
         return self._enter_force()
 
@@ -452,6 +454,9 @@ class Datastore:
                 )
             )
             self._deadline = dataclasses.replace(pending, until_ms=now_ms + pending.timeout_s * 1000) if pending is not None else None
+        elif self._undone is not None:
+            before, self._undone = self._undone, None
+            told.append(Settled(event="rollback-restart", before=before, after=self._running, session=None, user=None, timeout_s=None, was_pending=True))
         self._doing = None
         fields = (("user", doing.record.user or "-"), ("number", str(doing.record.number))) if doing.record is not None else ()
         note = Note("warning" if doing.event.startswith("rollback") else "info", doing.event, fields)

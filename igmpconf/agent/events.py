@@ -142,7 +142,7 @@ class Note:
 class Settled:
     """A commit or a rollback is done: what those who watch are told."""
 
-    event: str  # commit, confirmed, confirm, rollback-timeout, rollback-cancel, rollback-session
+    event: str  # commit, confirmed, confirm, rollback-timeout, rollback-cancel, rollback-session, rollback-restart
     before: DeviceConfig
     after: DeviceConfig
     session: SessionId | None

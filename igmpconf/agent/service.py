@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from igmpconf.agent.access import User
 from igmpconf.agent.announcements import settled
-from igmpconf.agent.dispatch import Dispatcher
+from igmpconf.agent.dispatch import Dispatcher, capabilities
 from igmpconf.agent.events import Settled
 from igmpconf.agent.examining import Examine, Examining
 from igmpconf.agent.journal import Journal
 from igmpconf.agent.observation import Observation
+from igmpconf.agent.offered import change_since_last_run
 from igmpconf.agent.ports import EnginePort
 from igmpconf.agent.server import Server, listening_socket
 from igmpconf.agent.sessions import Sessions
@@ -108,18 +109,21 @@ async def _started(  # noqa: PLR0917
         _log.warning("journal %s", finding)
     store = Store(journal, engine, book)
     try:
-        await store.start()
         sessions = Sessions()
-        observation = Observation(book)
-        examining = Examining(examine, lambda: store.machine.running, engine.snapshot)
-        observation.looks |= examining.looks
-        server = Server(store, Dispatcher(store, engine, sessions, observation, stream), sessions, stream)
 
         def tell(change: Settled) -> None:
             for event in settled(change, sessions):
                 stream.publish(event)
 
-        store.on_settled = tell
+        store.on_settled = tell  # what the start undoes is told, too, to who asks for what was before
+        await store.start()
+        change = change_since_last_run(state_dir, capabilities())
+        if change is not None:
+            stream.publish(change)
+        observation = Observation(book)
+        examining = Examining(examine, lambda: store.machine.running, engine.snapshot)
+        observation.looks |= examining.looks
+        server = Server(store, Dispatcher(store, engine, sessions, observation, stream), sessions, stream)
         listening = listening_socket(socket_path)
         door = None
         if ssh is not None:

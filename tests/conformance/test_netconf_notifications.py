@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from datetime import timedelta
@@ -18,6 +19,7 @@ from igmpconf.model.notices import NAMES, NOTICES
 from igmpconf.netconf.framing import framed
 from igmpconf.netconf.notification import time_of, time_text
 from igmpconf.xmltext import parse
+from tests.kit import yang
 from tests.kit.netconf import BASE, IC, NC, ONE_PROXY, OURS, Client, RunningService, eventually, threshold
 
 NOTIFICATION = "urn:ietf:params:xml:ns:netconf:notification:1.0"
@@ -40,7 +42,9 @@ def create(**parameters: str) -> str:
 
 def event(client: Client) -> Element:
     """The event of the next message, which must be a notification with its time first (NC-143)."""
-    root = parse(client.receive() or b"")
+    message = client.receive() or b""
+    yang.check_notification(message)
+    root = parse(message)
     assert root.tag == f"{NT}notification"
     assert root.attrib == {}
     assert root[0].tag == f"{NT}eventTime"
@@ -298,3 +302,51 @@ def test_subscribers_over_end_of_message_framing(service):
         old.socket.sendall(framed(f'<rpc xmlns="{BASE}" message-id="1"><close-session/></rpc>'.encode(), is_chunked=False))
         assert parse(old.receive() or b"")[0].tag == f"{NC}ok"
         assert old.is_ended()
+
+
+def replayed(client: Client) -> list[Element]:
+    """The events since ever."""
+    client.ok(create(startTime="2020-01-01T00:00:00Z"))
+    found = []
+    while (one := event(client)).tag != f"{MT}replayComplete":
+        found.append(one)
+    return found
+
+
+def test_nc_147_what_a_restart_undid_is_told_to_who_asks_for_what_was(tmp_path):
+    with RunningService(tmp_path) as first, first.client() as client:
+        client.edit(ONE_PROXY)
+        client.ok("<commit/>")
+        client.edit(threshold(7))
+        client.ok("<commit><confirmed/><persist>x</persist></commit>")
+    with RunningService(tmp_path) as second, second.client() as client:
+        (change,) = [one for one in replayed(client) if one.tag.endswith("}netconf-config-change")]
+        assert change.find(f"{IETF}changed-by/{IETF}server") is not None
+        (edit,) = change.findall(f"{IETF}edit")
+        assert (edit.findtext(f"{IETF}target") or "").endswith("/ic:threshold")
+        assert edit.findtext(f"{IETF}operation") == "delete"
+    with RunningService(tmp_path) as third, third.client() as client:
+        assert not [one for one in replayed(client) if one.tag.endswith("}netconf-config-change")]  # once
+
+
+def test_nc_147_an_upgrade_that_offers_something_else_is_told(tmp_path):
+    with RunningService(tmp_path) as first, first.client() as client:
+        assert not [one for one in replayed(client) if one.tag.endswith("}netconf-capability-change")]
+    path = tmp_path / "state" / "capabilities.json"
+    said = json.loads(path.read_text())
+    library = next(one for one in said if "yang-library:1.1" in one)
+    older = [one for one in said if "interleave" not in one and one != library] + ["urn:x:gone", library.replace("content-id=", "content-id=0")]
+    path.write_text(json.dumps(older))
+    with RunningService(tmp_path) as second, second.client() as client:
+        (change,) = [one for one in replayed(client) if one.tag.endswith("}netconf-capability-change")]
+        told = {name: [one.text for one in change.findall(f"{IETF}{name}-capability")] for name in ("added", "deleted", "modified")}
+        assert told == {"added": ["urn:ietf:params:netconf:capability:interleave:1.0"], "deleted": ["urn:x:gone"], "modified": [library]}
+    with RunningService(tmp_path) as third, third.client() as client:
+        assert not [one for one in replayed(client) if one.tag.endswith("}netconf-capability-change")]
+
+
+def test_nc_147_a_file_that_says_nothing_is_no_change(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "capabilities.json").write_text("{")
+    with RunningService(tmp_path) as first, first.client() as client:
+        assert not [one for one in replayed(client) if one.tag.endswith("}netconf-capability-change")]

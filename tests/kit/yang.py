@@ -15,6 +15,7 @@ with warnings.catch_warnings():
     from yangson.xmlparser import XMLParser
 
 from igmpconf.agent import library
+from igmpconf.schema.names import module_of
 
 _BASE_DATA = "{urn:ietf:params:xml:ns:netconf:base:1.0}data"
 _NMDA_DATA = "{urn:ietf:params:xml:ns:yang:ietf-netconf-nmda}data"
@@ -47,6 +48,16 @@ def check_reply(reply: bytes, *, is_whole: bool, is_config: bool = False) -> Non
         tree = model().from_xml(found)
         if is_whole:
             tree.validate(ValidationScope.all, ContentType.config if is_config else ContentType.all)
+
+
+def check_notification(message: bytes) -> None:
+    """Raises what yangson says when the event of a `<notification>` has what its module does not, or lacks what is mandatory there."""
+    event = XMLParser(message.decode()).root[1]
+    space, _, name = event.tag[1:].partition("}")
+    model().from_xml(event, f"{module_of(space)}:{name}")
+    here = {child.tag.rpartition("}")[2] for child in event}
+    wanted = {child.name for child in model().schema.get_child(name, module_of(space)).children if getattr(child, "_mandatory", False)}
+    assert wanted <= here, f"{name} lacks {wanted - here}"
 
 
 # Parts of a request after which what is mandatory may be missing.

@@ -77,6 +77,8 @@ class Deadlines(Generic[K]):
         while self._heap:
             at_ms = self._heap[0]
             due = self._due[at_ms]
+            if due and self._earliest.get(due[0]) == at_ms:
+                return at_ms
             stale = next((place for place, key in enumerate(due) if self._earliest.get(key) == at_ms), len(due))
             if stale:
                 del due[:stale]

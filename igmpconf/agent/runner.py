@@ -355,11 +355,12 @@ class Runner:
         now_ms = self._clock()
         limit = 1 if now_ms != instance.heard_ms else _BATCH
         instance.heard_ms = now_ms
-        events = self._events(instance.table.receive(limit))
-        if len(events) == 1 and type(events[0]) is PacketReceived:
-            instance.hear_one(events[0])
-        elif events:
-            instance.driver.feed(events)
+        arrivals = instance.table.receive(limit)
+        if len(arrivals) == 1 and type(packet := arrivals[0]) is PacketReceived:
+            if (packet.ifindex, packet.sender) not in self._own:
+                instance.hear_one(packet)
+        elif arrivals:
+            instance.driver.feed(self._events(arrivals))
 
     def _events(self, arrivals: Sequence[Arrival]) -> list[Event]:
         own = self._own  # the kernel's own host side reports its memberships too; they are not a listener's

@@ -38,8 +38,8 @@ class Foresight:
             lane = self._lanes[ifindex]
         except KeyError:
             lane = self._lanes[ifindex] = self._lane(ifindex)
-        if lane is None:
-            return None
+        if lane is None or packet.payload[lane.group_at :] in lane.groups:
+            return None  # nearly every message refreshes what is known; in one of a single group, that group stands last
         told = self._sole_join(packet.payload, packet.sender, packet.destination, packet.ttl, packet.router_alert)
         if told is None:
             return None
@@ -65,11 +65,13 @@ class Foresight:
 class _Lane:
     """What has to be known of a downstream, in one place."""
 
-    __slots__ = ("demands_alert", "downstream", "own", "version")
+    __slots__ = ("demands_alert", "downstream", "group_at", "groups", "own", "version")
 
     def __init__(self, downstream: Downstream) -> None:
         interface = downstream.interface
         self.downstream = downstream
+        self.groups = downstream.listeners.groups
+        self.group_at = -interface.outbox.family.address_bytes
         self.version = interface.params.version
         self.demands_alert = interface.params.require_router_alert
         self.own = interface.own_addresses | {interface.params.source_address}

@@ -37,15 +37,19 @@ size_option = click.option(
 files_option = click.option("-f", "--file", "files", multiple=True, type=click.Path(path_type=Path), help="Desired state in YAML; several are merged in order.")
 
 
-def shown(plan: Plan, form: str, written: render.WrittenBy | None = None, *, most: int = MOST) -> str:
-    """The plan in one of the output formats; `written` has durations as the user wrote them, `most` limits Markdown."""
+def shown(plan: Plan, form: str, written: render.WrittenBy | None = None, *, most: int = MOST, unread: Mapping[str, IgmpconfError] | None = None) -> str:
+    """The plan in one of the output formats; `written` has durations as the user wrote them, `most` limits Markdown.
+
+    What reviews and pipelines read names the `unread` devices too; a person is told on stderr.
+    """
+    missing = {name: error.message for name, error in (unread or {}).items()}
     match form:
         case "json":
             return to_json(plan)
         case "markdown":
-            return markdown(plan, written=written, most=most)
+            return markdown(plan, written=written, most=most, unread=missing)
         case "junit":
-            return junit(plan, written=written)
+            return junit(plan, written=written, unread=missing)
         case _:
             return render.text(plan, paint=colour, written=written)
 
@@ -64,6 +68,7 @@ def shown(plan: Plan, form: str, written: render.WrittenBy | None = None, *, mos
     metavar="SECONDS",
     help="Watch the counters of groups that would be touched this long, to tell bytes a second; 0 does not.",
 )
+@click.option("--skip-unreachable", is_flag=True, help="Plan the devices that answer; the others are told and left out.")
 @form_option
 @size_option
 def plan(
@@ -78,12 +83,14 @@ def plan(
     detailed_exitcode: bool,
     max_impact: Level | None,
     measure: float,
+    skip_unreachable: bool,
 ) -> int:
     """Compare the desired state with what the devices run, and say what a change would do to live groups."""
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
-    made = make_plan(devices, wanted, measure_s=measure)
-    click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
+    unread: dict[str, IgmpconfError] | None = {} if skip_unreachable else None
+    made = make_plan(devices, wanted, measure_s=measure, unread=unread)
+    click.echo(shown(made, form, written_by(devices, wanted), most=max_size, unread=unread), nl=False)
     if out is not None:
         save(made, out)
         talk(f"saved to {out}; `igmpconf apply {out}` executes exactly this plan")
@@ -92,9 +99,17 @@ def plan(
 
 
 def make_plan(
-    devices: Sequence[Device], wanted: Sequence[Wanted], deviating: set[str] | None = None, *, measure_s: float = 0.0, kept: KeptSessions | None = None
+    devices: Sequence[Device],
+    wanted: Sequence[Wanted],
+    deviating: set[str] | None = None,
+    *,
+    measure_s: float = 0.0,
+    kept: KeptSessions | None = None,
+    unread: dict[str, IgmpconfError] | None = None,
 ) -> Plan:
     """Read every device and compare.  Raises the error of the first device that could not be read, after all were asked.
+
+    With `unread`, it gets the errors, the plan is of those that answered, and only an error of all is raised.
 
     `deviating` gets the names of the devices whose rules, VLANs or settings are not as they are configured; with it,
     the devices are looked at one by one, without it also together (plan/fleet.py).  Counters of groups that a change
@@ -120,13 +135,18 @@ def make_plan(
             return dataclasses.replace(found, changes=measured(found.changes, state))
 
     answers = for_each(devices, one)
-    failed = [answer for answer in answers if isinstance(answer, IgmpconfError)]
-    for error in failed[1:]:
-        talk(f"igmpconf: {error.message}")
-    if failed:
-        raise failed[0]
+    failed = {device.name: answer for device, answer in zip(devices, answers, strict=True) if isinstance(answer, IgmpconfError)}
+    if failed and (unread is None or len(failed) == len(devices)):
+        for error in list(failed.values())[1:]:
+            talk(f"igmpconf: {error.message}")
+        raise next(iter(failed.values()))
+    if unread is not None:
+        unread.update(failed)
+        for error in failed.values():
+            talk(f"left out: {error.message}")
     if is_checked:
-        check_together([Planned(name=d.name, wanted=w, host=d.host, state=states[d.name]) for d, w in zip(devices, wanted, strict=True)])
+        both = zip(devices, wanted, strict=True)
+        check_together([Planned(name=d.name, wanted=w, host=d.host, state=states[d.name]) for d, w in both if d.name not in failed])
     return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))
 
 
@@ -195,17 +215,25 @@ def save(made: Plan, out: Path) -> None:
 @form_option
 @size_option
 def drift(*, files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, form: str, max_size: int) -> int:
-    """Tell whether devices still are as wanted; exit with 2 when not, and say who changed what when."""
+    """Tell whether devices still are as wanted; exit with 2 when not, and say who changed what when.
+
+    Devices that do not answer hide nothing of the others; if those are as wanted, the exit code is that of the error.
+    """
     from igmpconf.cli.history import who_changed  # noqa: PLC0415 - only when something has drifted
 
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     deviating: set[str] = set()
-    made = make_plan(devices, wanted, deviating)
-    click.echo(shown(made, form, written_by(devices, wanted), most=max_size), nl=False)
+    unread: dict[str, IgmpconfError] = {}
+    made = make_plan(devices, wanted, deviating, unread=unread)
+    click.echo(shown(made, form, written_by(devices, wanted), most=max_size, unread=unread), nl=False)
     by_name = {one.name: one for one in devices}
     drifted = [one for one in made.devices if one.changes]
     for one in drifted:
         for line in who_changed(by_name[one.device], one.changes):
             talk(line)
-    return CHANGES if drifted or deviating else 0
+    if drifted or deviating:
+        return CHANGES
+    if unread:
+        raise next(iter(unread.values()))
+    return 0

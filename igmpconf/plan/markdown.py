@@ -6,24 +6,27 @@ What does not fit in full is still named, with its impact; the JSON document has
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from igmpconf.model.path import path_text
 from igmpconf.plan.diff import Change, node_at
 from igmpconf.plan.impact import LEVELS, worst
 from igmpconf.plan.plan import Plan
-from igmpconf.plan.render import Alike, Written, WrittenBy, alike, change_lines, impact_of, impact_text, summary, touched_text, value_text
+from igmpconf.plan.render import Alike, Written, WrittenBy, alike, change_lines, impact_of, impact_text, some_names, summary, touched_text, value_text
 
 MOST = 60_000  # characters; GitHub takes 65 536 in a comment, GitLab a million
 LEAST = 1_000
 _LAST_LINE = 200
 
 
-def markdown(plan: Plan, *, written: WrittenBy | None = None, most: int = MOST) -> str:
-    """The plan in at most `most` characters, `LEAST` or more; devices with the same changes share a section."""
+def markdown(plan: Plan, *, written: WrittenBy | None = None, most: int = MOST, unread: Mapping[str, str] | None = None) -> str:
+    """The plan in at most `most` characters, `LEAST` or more; devices with the same changes share a section.
+
+    `unread` (name -> why) are devices that could not be read.
+    """
     assert most >= LEAST
     groups = sorted(alike(plan, written), key=lambda group: -LEVELS.index(worst(map(impact_of, group.devices)).level))
-    said = "\n".join([f"### igmpconf plan `{plan.plan_id}`", "", f"**{summary(plan)}**", "", *_table(plan)]).rstrip() + "\n"
+    said = "\n".join([f"### igmpconf plan `{plan.plan_id}`", "", f"**{summary(plan)}**", "", *_unread(unread or {}), *_table(plan)]).rstrip() + "\n"
     for at, group in enumerate(groups):
         section = "\n" + "\n".join(_section(group)) + "\n"
         # The short line of each group that may follow has its room kept, so that a large one does not hide them.
@@ -31,6 +34,11 @@ def markdown(plan: Plan, *, written: WrittenBy | None = None, most: int = MOST) 
             return said + _left_out(groups[at:], most - len(said))
         said += section
     return said
+
+
+def _unread(unread: Mapping[str, str]) -> Iterator[str]:
+    if unread:
+        yield from (f"**Not read: {_plain(some_names(list(unread)))}** ({_plain(next(iter(unread.values()))[:_LAST_LINE])})", "")
 
 
 def _table(plan: Plan) -> Iterator[str]:

@@ -119,3 +119,22 @@ def test_two_queriers_are_a_warning_at_the_line_of_the_template(pair, igmpconf, 
     hosts = place / "inventory" / "hosts.yaml"
     hosts.write_text(hosts.read_text().replace("downstreams", "igmpconf_site: '{{ inventory_hostname }}', downstreams"))
     assert "warning" not in igmpconf("plan").err
+
+
+def test_a_device_that_does_not_answer_hides_nothing_of_the_others(fleet, igmpconf, agent):  # noqa: F811
+    hosts = fleet / "inventory" / "hosts.yaml"
+    hosts.write_text(hosts.read_text().replace("hosts: {", "hosts: {dead: {igmpconf_socket: /none}, "))
+    assert igmpconf("plan").code == 5
+    said = igmpconf("plan", "--skip-unreachable", "--detailed-exitcode", "-o", "plan.json", "--format", "markdown")
+    assert said.code == 2
+    assert "left out: dead: the agent is not running" in said.err
+    assert "**Not read: dead** (dead: the agent is not running" in said.out
+    assert [device["device"] for device in json.loads((fleet / "plan.json").read_text())["devices"]] == ["r1"]
+    assert igmpconf("apply", "plan.json", "--yes").code == 0
+    unsure = igmpconf("drift", "--format", "junit")
+    assert unsure.code == 5
+    assert 'tests="2" failures="0" errors="1"' in unsure.out
+    (fleet / "home.yaml").write_text(LAN1)
+    assert igmpconf("drift").code == 2
+    hosts.write_text(hosts.read_text().replace(str(agent.socket_path), "/none"))
+    assert igmpconf("plan", "--skip-unreachable").code == 5  # nobody answers

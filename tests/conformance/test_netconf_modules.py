@@ -96,6 +96,15 @@ def test_the_obsolete_tag_is_not_among_those_that_can_be_sent():
     assert "partial-operation" not in ERROR_TAGS
 
 
+def test_an_answer_of_ours_that_does_not_fit_is_noticed(client):
+    asked = f'<get-log xmlns="{OURS}"/>'
+    client.send(f'<rpc xmlns="{BASE}" message-id="1">{asked}</rpc>')
+    reply = client.receive() or b""
+    yang.check_answer(asked, reply, sees_all=True)
+    with pytest.raises(Exception, match="nosuch"):
+        yang.check_answer(asked, reply.replace(b"</rpc-reply>", b'<nosuch xmlns="%s"/></rpc-reply>' % OURS.encode()), sees_all=True)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ with warnings.catch_warnings():
     from yangson.xmlparser import XMLParser
 
 from igmpconf.agent import library
-from igmpconf.schema.names import module_of
+from igmpconf.schema.names import NAMESPACE, module_of
 
 _BASE_DATA = "{urn:ietf:params:xml:ns:netconf:base:1.0}data"
 _NMDA_DATA = "{urn:ietf:params:xml:ns:yang:ietf-netconf-nmda}data"
@@ -64,7 +65,16 @@ def check_notification(message: bytes) -> None:
 _PARTIAL = ("<filter", "subtree-filter", "max-depth", "config-filter", "origin-filter", "<candidate", ":candidate")
 
 
+_OURS_ANSWER = re.compile(r"<(get-log|begin-capture|read-capture|diagnose) ")  # get-commit answers anydata, which yangson does not read
+
+
 def check_answer(operation: str, reply: bytes, *, sees_all: bool) -> None:
     """As `check_reply`, for the reply to `operation`; `sees_all`: nothing is hidden from who asked."""
+    answered = _OURS_ANSWER.match(operation)
+    root = XMLParser(reply.decode()).root
+    if answered and len(root) and root[0].tag.startswith(f"{{{NAMESPACE}}}"):
+        root.tag = f"{{{NAMESPACE}}}output"
+        model().from_xml(root, f"igmpconf:{answered[1]}")
+        return
     is_whole = sees_all and not any(part in operation for part in _PARTIAL)
     check_reply(reply, is_whole=is_whole, is_config="<get>" not in operation and "<get/>" not in operation and "operational" not in operation)

@@ -63,7 +63,7 @@ def _parts(inventory: Path, files: list[Path]) -> dict[str, float]:
     taken: dict[str, list[float]] = {}
     for number in range(_RUNS):
         started = time.perf_counter()
-        plan = make_plan((device,), [of_files([files[(number + 1) % 2]]).config])
+        plan = make_plan((device,), [of_files([files[(number + 1) % 2]])])
         taken.setdefault("plan (connect, read, compare)", []).append((time.perf_counter() - started) * 1000)
         rollout = Rollout(plan=plan, persist_id=PersistId(plan.plan_id), policy=LadderPolicy(confirm_timeout_s=60), atomic="device")
         (name,) = rollout.ladders

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,30 +12,19 @@ import click
 
 from igmpconf.cli.secrets import secret_options, with_secrets
 from igmpconf.cli.shard import shard_option, share
-from igmpconf.errors import IgmpconfError, InputError
+from igmpconf.errors import InputError
+from igmpconf.inventory.device import Device, for_each
 from igmpconf.inventory.fleet import Fleet, load
-from igmpconf.inventory.hosts import Host
 from igmpconf.lab.home import running_inventory
-from igmpconf.netconf.target import Target, UnixTarget, parse_target
+from igmpconf.netconf.target import UnixTarget, parse_target
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+__all__ = ["DEFAULT_INVENTORY", "Device", "chosen", "colour", "device_options", "fleet", "for_each", "named_device", "named_devices", "talk"]
+
 DEFAULT_INVENTORY = Path("inventory")
 LAB = "lab"  # the router of the running lab
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device to speak to, and its place in the inventory if it has one."""
-
-    target: Target
-    host: Host | None = None
-
-    @property
-    def name(self) -> str:
-        """How messages and plans call it."""
-        return self.target.device
 
 
 def device_options(command: F) -> F:
@@ -147,19 +134,3 @@ def fleet(inventory: Path | None) -> Fleet:
             return load(lab)
         raise InputError("there is no ./inventory here", hint="name one with -i, or a single device with -d")
     return load(inventory or DEFAULT_INVENTORY)
-
-
-def for_each(devices: Sequence[Device], ask: Callable[[Device], T]) -> list[T | IgmpconfError]:
-    """Ask every device at once, bounded; an answer or an error for each, in order."""
-    from igmpconf.apply.executor import MAX_SESSIONS  # noqa: PLC0415 - brings SSH, which `validate` need not wait for
-
-    def one(device: Device) -> T | IgmpconfError:
-        try:
-            return ask(device)
-        except IgmpconfError as error:
-            return error
-
-    if len(devices) == 1:
-        return [one(devices[0])]
-    with ThreadPoolExecutor(max_workers=min(MAX_SESSIONS, len(devices))) as pool:
-        return list(pool.map(one, devices))

@@ -10,19 +10,18 @@ from typing import Any
 
 import click
 
-from igmpconf.apply.session import committed_config, device_state, running_config
+from igmpconf.apply.planning import plan_rollback
+from igmpconf.apply.session import device_state
 from igmpconf.cli.apply import ApplyOptions, apply_options, carry_out
 from igmpconf.cli.desired import new_plan_id
 from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
 from igmpconf.cli.table import table
-from igmpconf.errors import IgmpconfError, InputError
-from igmpconf.model.canon import digest
-from igmpconf.model.config import DeviceConfig
+from igmpconf.errors import IgmpconfError
 from igmpconf.model.path import path_text
-from igmpconf.model.state import CommitRow, DeviceState
+from igmpconf.model.state import CommitRow
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan.diff import Change
-from igmpconf.plan.plan import Plan, planned
+from igmpconf.plan.plan import Plan
 
 _LINES_SHOWN = 10  # of one commit; `igmpconf history --diff` has all
 _COLUMNS = ("number", "time", "user", "event", "plan", "comment")
@@ -116,13 +115,9 @@ def rollback(number: int | None, device: str | None, limit: str | None, inventor
     Commit 0 is the device before its first commit, which configures nothing.
     """
     (one,) = _single(chosen(device, limit, inventory))
-    with NetconfClient.connect(one.target, say=talk) as client:
-        state = device_state(client)
-        running = running_config(client)
-        wanted_number = number if number is not None else _previous(one, state)
-        wanted = committed_config(client, wanted_number) if wanted_number else DeviceConfig()
+    back, wanted_number = plan_rollback(one.target, number, say=talk)
     talk(f"back to commit {wanted_number} of {one.name}")
-    plan = Plan(plan_id=new_plan_id(), devices=(planned(one.name, running, wanted, state),))
+    plan = Plan(plan_id=new_plan_id(), devices=(back,))
     options = ApplyOptions(**flags)
     return carry_out(plan, {one.name: one}, dataclasses.replace(options, comment=options.comment or f"rollback to commit {wanted_number}"))
 
@@ -131,14 +126,3 @@ def _single(devices: tuple[Device, ...]) -> tuple[Device, ...]:
     if len(devices) != 1:
         raise click.UsageError(f"rollback is for one device, and {len(devices)} are chosen; choose one with -d")
     return devices
-
-
-def _previous(device: Device, state: DeviceState) -> int:
-    running = state.agent.running_digest if state.agent is not None else None
-    # What was committed for good: a provisional commit counts by its confirmation, and what was undone does not count.
-    earlier = [row.number for row in state.history if row.event in {"commit", "confirm"} and row.digest not in {None, running}]
-    if not earlier and min((row.number for row in state.history), default=None) == 1 and running != digest(DeviceConfig()):
-        return 0
-    if not earlier:
-        raise InputError(f"{device.name} has no earlier configuration in its history", hint="`igmpconf history` lists the commits")
-    return max(earlier)

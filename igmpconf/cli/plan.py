@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from igmpconf.apply.kept import KeptSessions
-from igmpconf.apply.session import config_and_state, device_state
+from igmpconf.apply.planning import plan_device
 from igmpconf.cli.desired import Planned, Wanted, check_together, for_devices, new_plan_id
 from igmpconf.cli.devices import Device, chosen, colour, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError, StalePlan
 from igmpconf.inventory.fleet import digest_of
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.state import DeviceState
-from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan import render
 from igmpconf.plan.diff import Level
 from igmpconf.plan.impact import LEVELS, worst
 from igmpconf.plan.junit import junit
 from igmpconf.plan.markdown import LEAST, MOST, markdown
-from igmpconf.plan.plan import DevicePlan, Plan, planned, to_json
+from igmpconf.plan.plan import DevicePlan, Plan, to_json
 from igmpconf.plan.presence import absent
-from igmpconf.plan.traffic import is_measurable, measured
 
 CHANGES = 2
 
@@ -121,18 +117,14 @@ def make_plan(
     states: dict[str, DeviceState] = {}
 
     def one(device: Device) -> DevicePlan:
-        with _session(device, kept) as client:
-            read_at = time.monotonic()
-            running, state = config_and_state(client)
+        config = by_name[device.name]
+
+        def look(state: DeviceState) -> None:
             states[device.name] = DeviceState(agent=state.agent, interfaces=state.interfaces)
-            _tell(device, by_name[device.name], state, deviating)
-            found = planned(device.name, running, by_name[device.name], state)
-            found = dataclasses.replace(found, inventory_digest=digest_of([device.host]) if device.host is not None else None)
-            if measure_s and is_measurable(found.changes, state):
-                time.sleep(max(0.0, read_at + measure_s - time.monotonic()))
-                again_at = time.monotonic()
-                return dataclasses.replace(found, changes=measured(found.changes, state, device_state(client, ("mfc",)), again_at - read_at))
-            return dataclasses.replace(found, changes=measured(found.changes, state))
+            _tell(device, config, state, deviating)
+
+        found = plan_device(device.target, config, look=look, measure_s=measure_s, kept=kept, say=talk)
+        return dataclasses.replace(found, inventory_digest=digest_of([device.host]) if device.host is not None else None)
 
     answers = for_each(devices, one)
     failed = {device.name: answer for device, answer in zip(devices, answers, strict=True) if isinstance(answer, IgmpconfError)}
@@ -148,20 +140,6 @@ def make_plan(
         both = zip(devices, wanted, strict=True)
         check_together([Planned(name=d.name, wanted=w, host=d.host, state=states[d.name]) for d, w in both if d.name not in failed])
     return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))
-
-
-@contextlib.contextmanager
-def _session(device: Device, kept: KeptSessions | None) -> Iterator[NetconfClient]:
-    client = NetconfClient.connect(device.target, say=talk)
-    try:
-        yield client
-    except BaseException:
-        client.leave()
-        raise
-    if kept is not None:
-        kept.put(client)
-    else:
-        client.leave()
 
 
 def _tell(device: Device, wanted: DeviceConfig, state: DeviceState, deviating: set[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from igmpconf.agent.replay import ENGINE, Played, Replay
-from igmpconf.cli.rows import VIEWS
+from igmpconf.apply.rows import VIEWS
 from igmpconf.cli.show import cells
 from igmpconf.cli.table import table
 from igmpconf.engine.effects import Effect

@@ -25,7 +25,7 @@ def text_of(which: str) -> str:
 
             return _printed(plan_schema())
         case "show":
-            from igmpconf.cli.rows import json_schema as show_schema  # noqa: PLC0415
+            from igmpconf.apply.rows import json_schema as show_schema  # noqa: PLC0415
 
             return _printed(show_schema())
         case "result":

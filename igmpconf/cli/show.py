@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from igmpconf.apply.rows import VIEWS, Row, View
 from igmpconf.apply.session import device_state
 from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
-from igmpconf.cli.rows import VIEWS, Row, View
 from igmpconf.cli.table import Dull, Fitted, blocks, fitted, width
 from igmpconf.errors import IgmpconfError
 from igmpconf.netconf.client import NetconfClient

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "igmpconf"
 LAYERS = (
     {"cli"},
+    {"api"},
     {"lab", "migrate"},
     {"agent", "apply"},
     {"linux", "inventory", "runtime"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from igmpconf.cli.rows import ROW_SCHEMAS, VIEWS, json_schema
+from igmpconf.apply.rows import ROW_SCHEMAS, VIEWS, json_schema
 from igmpconf.cli.schema import text_of
 from igmpconf.model.state import (
     DeviceState,

@@ -11,7 +11,7 @@ import json
 import jsonschema
 import pytest
 
-from igmpconf.cli.rows import VIEWS, json_schema
+from igmpconf.apply.rows import VIEWS, json_schema
 from tests.kit.conformance import covers
 from tests.kit.netns import wait_until
 from tests.kit.site import flows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from igmpconf.cli.rows import VIEWS
+from igmpconf.apply.rows import VIEWS
 from igmpconf.engine.vocabulary import COUNTERS
 from igmpconf.observe.counters import _MALFORMED, statistics
 from tests.kit.builders import TO_EX, TO_IN, G, a_query, record

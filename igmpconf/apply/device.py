@@ -97,6 +97,7 @@ class DeviceLadder:
     _end: Phase | None = None  # where a clean-up under way leads
     _decision: bool | None = None
     _is_settling: bool = False  # reaching a device to tell it the decision
+    _is_sure: bool = False  # while settling: nothing of ours can still be under way
     _is_cancel_wanted: bool = False
     _retry_at_ms: int | None = None
     _overdue_at_ms: int | None = None
@@ -372,7 +373,7 @@ class DeviceLadder:
     # Telling the decision to a device whose session was lost --------------------------------------------------------------
 
     def _settle(self) -> Sequence[Effect]:
-        self._is_settling = True
+        self._is_settling, self._is_sure = True, False
         return self._do(Close(), Connect(), Inspect())
 
     def _settling(self, done: Effect, answer: Answer) -> Sequence[Effect]:
@@ -381,12 +382,19 @@ class DeviceLadder:
                 assert isinstance(answer, Seen)
                 if answer.pending == self.persist_id:
                     return self._do(Confirm(self.persist_id) if self._decision else Cancel(self.persist_id))
+                if not self._decision and not self._is_sure and answer.digest != self.plan.target_digest:
+                    # A commit that left before its session was lost may still be under way.  That session holds the lock
+                    # until the device has done with it.
+                    return self._do(Lock(), Inspect())
                 # Nothing of ours waits any more: what runs now is what stays.
                 if answer.digest == self.plan.target_digest and answer.digest != self.plan.base_digest:
                     return self._clean_up(Phase.CONFIRMED, Close())
                 if self.failure is None and self._decision:
                     self.failure = Failure(kind="verify", message=f"{self.plan.device} undid the change before it could be confirmed")
                 return self._clean_up(Phase.ROLLED_BACK, Close())
+            case Lock():
+                self._is_sure = True
+                return self._next()
             case Confirm():
                 self.failure = None
                 return self._clean_up(Phase.CONFIRMED, Close())
@@ -398,8 +406,14 @@ class DeviceLadder:
     def _unsettled(self, failed: Effect, failure: Failure, now_ms: int) -> Sequence[Effect]:
         if isinstance(failed, Close):
             return self._next()
-        self.failure = self.failure or failure
         deadline_ms = (self.undoes_itself_by_ms or now_ms) + GRACE_MS
+        if isinstance(failed, Lock) and failure.tag == "lock-denied":
+            if now_ms < deadline_ms:
+                self._retry_at_ms = min(now_ms + RETRY_MS, deadline_ms)
+                return ()
+            self._is_sure = True  # whoever holds it: what was not confirmed by now is undone
+            return self._do(Inspect())
+        self.failure = self.failure or failure
         if now_ms >= deadline_ms or (failure.kind == "transport" and not failure.is_retryable):
             self.failure = dataclasses.replace(
                 failure, message=f"{self.failure.message}; then: {failure.message}" if self.failure is not failure else failure.message

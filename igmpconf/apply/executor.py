@@ -117,6 +117,8 @@ class Execution:
                 hands.cut()  # a no-op where the ladder has closed its session, which is everywhere unless we were stopped
             if self._executor is None:
                 pool.shutdown(wait=True, cancel_futures=True)
+                for hands in self._hands.values():
+                    hands.release()  # what a thread was still opening while the others were cut
         return self.rollout.outcomes()
 
     @contextlib.contextmanager

@@ -187,9 +187,47 @@ def test_when_the_answer_to_the_commit_is_lost_we_look(found, then, end):
     if then is not None:
         assert effects == (then,)
         effects = machine.handle(OK, 0)
+    else:  # perhaps it is still under way: whoever gets the lock knows that it is not
+        assert effects == (Lock(),)
+        assert machine.handle(OK, 0) == (Inspect(),)
+        effects = machine.handle(found, 0)
     assert effects == (Close(),)
     machine.handle(OK, 0)
     assert machine.phase is end
+
+
+def test_a_commit_that_is_still_under_way_is_waited_for_and_undone():
+    """The session that was lost holds the lock; when it is over, its commit is seen and cancelled."""
+    machine = ladder()
+    climb(machine, OK, OK, before(), OK, OK, Failed(LOST), OK, OK)
+    assert machine.handle(seen(BASE), 0) == (Lock(),)
+    assert machine.handle(Failed(Failure(kind="rpc", message="somebody holds it", tag="lock-denied", is_retryable=True)), 0) == ()
+    at = machine.next_deadline_ms()
+    assert machine.handle(TimePassed(), at) == (Close(),)
+    machine.handle(OK, at)
+    assert machine.handle(OK, at) == (Inspect(),)
+    assert machine.handle(seen(TARGET, ID), at) == (Cancel(ID),)
+    machine.handle(OK, at)
+    machine.handle(OK, at)
+    assert (machine.phase, machine.failure) == (Phase.ROLLED_BACK, LOST)
+
+
+def test_somebody_elses_lock_does_not_leave_us_in_doubt():
+    machine = ladder(confirm_timeout_s=10)
+    climb(machine, OK, OK, before(), OK, OK, Failed(LOST))
+    now, looks = 0, 0
+    denied = Failed(Failure(kind="rpc", message="somebody holds it", tag="lock-denied", is_retryable=True))
+    effects = machine.handle(OK, now)
+    while machine.phase not in ENDS:
+        if not effects:
+            now = machine.next_deadline_ms()
+            effects = machine.handle(TimePassed(), now)
+            continue
+        looks += isinstance(effects[0], Inspect)
+        effects = machine.handle(denied if isinstance(effects[0], Lock) else seen(BASE) if isinstance(effects[0], Inspect) else OK, now)
+    assert machine.phase is Phase.ROLLED_BACK
+    assert now == 10_000 + GRACE_MS
+    assert looks > 5
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from igmpconf.cli.import_ import READERS
 from igmpconf.cli.main import cli
-from igmpconf.cli.rows import VIEWS
+from igmpconf.apply.rows import VIEWS
 from igmpconf.schema.load import dump
 from tests.docs.claims import ROOT
 from tests.kit.conformance import covers

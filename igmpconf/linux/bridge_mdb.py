@@ -4,8 +4,9 @@ Ours are permanent and so outlive the program.  Two ways of saying them:
 
     SourceLists     Linux 6.3: one entry with its sources, from which the kernel makes the (S,G) ones, and with a protocol
                     number of our own, by which it is found again and never mistaken for somebody else's
-    PlainEntries    Linux 5.10: (*,G), or (S,G) for each source.  "Everything but S" cannot be said, such a port gets all of
-                    the group.  Nothing tells ours from permanent entries that others made: all of them are taken for ours.
+    PlainEntries    Linux 5.10: (*,G), and (S,G) for each source that some port treats unlike the rest, with every port that gets
+                    it.  The kernel adds ports of (*,G) to an (S,G) that comes later, so "everything but S" cannot be said for
+                    certain.  Nothing tells ours from permanent entries that others made: all of them are taken for ours.
 
 Sources: linux/if_bridge.h, net/bridge/br_mdb.c.
 """
@@ -14,11 +15,11 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from igmpconf.engine.sources import EVERYTHING, NOTHING, SourceSet
+from igmpconf.engine.sources import EVERYTHING, SourceSet
 from igmpconf.ids import IfIndex
 from igmpconf.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, Message, Requests, attribute, attributes
 
@@ -47,14 +48,23 @@ _MOST_SOURCES = 31  # PG_SRC_ENT_LIMIT of net/bridge/br_private.h, which the ker
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.EINVAL})
 
 
+Routes = Mapping[bytes | None, frozenset[IfIndex]]  # of one group: the ports that get a source, None: any other
+Parts = frozenset[bytes | None]  # the sources that a port has an entry for, None: any other
+Held = SourceSet | Parts  # what a port has of a group, in the words of its `Mdb`
+
+
 @dataclass(frozen=True, slots=True)
 class MdbEntry:
-    """What one port gets of one group; `is_ours` tells ours from what the kernel learned and what others made."""
+    """What one port has of one group; `is_ours` tells ours from what the kernel learned and what others made."""
 
     port: IfIndex
     group: bytes
-    wanted: SourceSet
+    held: Held
     is_ours: bool
+
+
+Made = Mapping[bytes, Mapping[IfIndex, Held]]  # by group and port
+_NO_PARTS: Parts = frozenset()
 
 
 class _Told(NamedTuple):
@@ -73,21 +83,25 @@ class _Told(NamedTuple):
 class Mdb(Protocol):
     """The entries of bridges.  Verbs raise OSError; what is gone already is removed without a word."""
 
-    def holdable(self, wanted: SourceSet) -> SourceSet:
-        """As an entry can say it: more than is wanted where it cannot be said."""
+    def of_routes(self, routes: Routes) -> dict[IfIndex, Held]:
+        """What each port must have of a group with these routes; more than they say where it cannot be said."""
+        ...
+
+    def to_routes(self, ports: Mapping[IfIndex, Held]) -> dict[bytes | None, frozenset[IfIndex]]:
+        """The other way: the routes that would make these ports have that."""
         ...
 
     def entries(self, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
         """All of a bridge in one family, ours and others'."""
         ...
 
-    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet, before: SourceSet) -> None:
-        """The port gets `wanted` of the group from now on; `before` is what we gave it until now."""
+    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, held: Held, before: Held | None) -> None:
+        """The port has `held` of the group from now on; `before` is what it had from us until now."""
         ...
 
-    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: SourceSet) -> None: ...
+    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: Held) -> None: ...
 
-    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: dict[bytes, dict[IfIndex, SourceSet]]) -> bool:
+    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: Made) -> bool:
         """An announcement says something else than `made` of an entry of ours, or may: worth a look."""
         ...
 
@@ -98,24 +112,41 @@ class SourceLists:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
 
-    def holdable(self, wanted: SourceSet) -> SourceSet:
-        return wanted if len(wanted.listed) <= _MOST_SOURCES else EVERYTHING
+    def of_routes(self, routes: Routes) -> dict[IfIndex, Held]:
+        shared = routes.get(None, frozenset())
+        exact = {source: leaving for source, leaving in routes.items() if source is not None}
+        found: dict[IfIndex, Held] = {}
+        for port in sorted(shared.union(*exact.values())):
+            is_open = port in shared
+            differing = frozenset(source for source, leaving in exact.items() if (port in leaving) is not is_open)
+            found[port] = SourceSet(differing, is_open) if len(differing) <= _MOST_SOURCES else EVERYTHING
+        return found
+
+    def to_routes(self, ports: Mapping[IfIndex, Held]) -> dict[bytes | None, frozenset[IfIndex]]:
+        sets = {port: held for port, held in ports.items() if isinstance(held, SourceSet)}
+        routes: dict[bytes | None, frozenset[IfIndex]] = {}
+        if any(held.inverted for held in sets.values()):
+            routes[None] = frozenset(port for port, held in sets.items() if held.inverted)
+        for source in sorted({source for held in sets.values() for source in held.listed}):
+            routes[source] = frozenset(port for port, held in sets.items() if source in held)
+        return routes
 
     def entries(self, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
         return [_whole(one) for one in _dumped(self._requests, bridge, address_bytes) if one.source is None]
 
-    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet, before: SourceSet) -> None:
-        details = attribute(_MDBE_GROUP_MODE, bytes((_EXCLUDE if wanted.inverted else _INCLUDE,))) + attribute(_MDBE_RTPROT, bytes((PROTOCOL,)))
-        if wanted.listed:
-            sources = b"".join(attribute(_MDBE_SRC_LIST_ENTRY | _NLA_F_NESTED, attribute(_MDBE_SRCATTR_ADDRESS, one)) for one in sorted(wanted.listed))
+    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, held: Held, before: Held | None) -> None:
+        assert isinstance(held, SourceSet)
+        details = attribute(_MDBE_GROUP_MODE, bytes((_EXCLUDE if held.inverted else _INCLUDE,))) + attribute(_MDBE_RTPROT, bytes((PROTOCOL,)))
+        if held.listed:
+            sources = b"".join(attribute(_MDBE_SRC_LIST_ENTRY | _NLA_F_NESTED, attribute(_MDBE_SRCATTR_ADDRESS, one)) for one in sorted(held.listed))
             details += attribute(_MDBE_SRC_LIST | _NLA_F_NESTED, sources)
         body = _named(bridge, port, group) + attribute(_MDBA_SET_ENTRY_ATTRS | _NLA_F_NESTED, details)
         self._requests.change(RTM_NEWMDB, NLM_F_CREATE | _NLM_F_REPLACE, body)
 
-    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: SourceSet) -> None:
+    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: Held) -> None:
         _remove(self._requests, _named(bridge, port, group))
 
-    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: dict[bytes, dict[IfIndex, SourceSet]]) -> bool:
+    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: Made) -> bool:
         for one in _announced(message, bridge, address_bytes):
             ours = made.get(one.group, {}).get(one.port)
             if one.source is None and ours is not None and (message[0] == RTM_DELMDB or _whole(one) != MdbEntry(one.port, one.group, ours, True)):
@@ -129,19 +160,24 @@ class PlainEntries:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
 
-    def holdable(self, wanted: SourceSet) -> SourceSet:
-        return EVERYTHING if wanted.inverted or len(wanted.listed) > _MOST_SOURCES else wanted
+    def of_routes(self, routes: Routes) -> dict[IfIndex, Held]:
+        ports = sorted(frozenset[IfIndex]().union(*routes.values()))
+        return {port: frozenset(source for source, leaving in routes.items() if port in leaving) for port in ports}
+
+    def to_routes(self, ports: Mapping[IfIndex, Held]) -> dict[bytes | None, frozenset[IfIndex]]:
+        sources = dict.fromkeys(source for held in ports.values() for source in _parts(held))
+        return {source: frozenset(port for port, held in ports.items() if source in _parts(held)) for source in sources}
 
     def entries(self, bridge: IfIndex, address_bytes: int) -> list[MdbEntry]:
-        together: dict[tuple[IfIndex, bytes, bool], SourceSet] = {}
+        together: dict[tuple[IfIndex, bytes, bool], Parts] = {}
         for one in _dumped(self._requests, bridge, address_bytes):
             if not one.flags & _STAR_EXCLUDE:
                 key = (one.port, one.group, one.is_permanent)
-                together[key] = together.get(key, NOTHING) | (EVERYTHING if one.source is None else SourceSet(frozenset((one.source,))))
-        return [MdbEntry(port, group, wanted, is_permanent) for (port, group, is_permanent), wanted in together.items()]
+                together[key] = together.get(key, _NO_PARTS) | {one.source}
+        return [MdbEntry(port, group, parts, is_permanent) for (port, group, is_permanent), parts in together.items()]
 
-    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, wanted: SourceSet, before: SourceSet) -> None:
-        had, has = _parts(before), _parts(wanted)
+    def put(self, bridge: IfIndex, port: IfIndex, group: bytes, held: Held, before: Held | None) -> None:
+        had, has = _parts(before), _parts(held)
         for source in has - had:
             body = _named(bridge, port, group, source)
             try:
@@ -152,21 +188,21 @@ class PlainEntries:
         for source in had - has:
             _remove(self._requests, _named(bridge, port, group, source))
 
-    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: SourceSet) -> None:
+    def remove(self, bridge: IfIndex, port: IfIndex, group: bytes, before: Held) -> None:
         for source in _parts(before):
             _remove(self._requests, _named(bridge, port, group, source))
 
-    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: dict[bytes, dict[IfIndex, SourceSet]]) -> bool:
+    def contradicts(self, message: Message, bridge: IfIndex, address_bytes: int, made: Made) -> bool:
         return message[0] == RTM_DELMDB and any(one.port in made.get(one.group, {}) for one in _announced(message, bridge, address_bytes))
 
 
-def _parts(wanted: SourceSet) -> frozenset[bytes | None]:
-    return frozenset((None,)) if wanted.inverted else wanted.listed
+def _parts(held: Held | None) -> Parts:
+    return held if isinstance(held, frozenset) else _NO_PARTS
 
 
 def _whole(one: _Told) -> MdbEntry:
-    wanted = SourceSet(one.listed, one.inverted) if one.listed or not one.inverted else EVERYTHING
-    return MdbEntry(one.port, one.group, wanted, one.is_permanent and one.protocol == PROTOCOL)
+    held = SourceSet(one.listed, one.inverted) if one.listed or not one.inverted else EVERYTHING
+    return MdbEntry(one.port, one.group, held, one.is_permanent and one.protocol == PROTOCOL)
 
 
 def _dumped(requests: Requests, bridge: IfIndex, address_bytes: int) -> Iterator[_Told]:

@@ -25,10 +25,9 @@ from collections.abc import Callable
 from igmpconf.engine.effects import Note, SendPacket
 from igmpconf.engine.family import Family
 from igmpconf.engine.messages import Query
-from igmpconf.engine.sources import NOTHING, SourceSet
 from igmpconf.errors import KernelError
 from igmpconf.ids import IfIndex, TableId, VifIndex
-from igmpconf.linux.bridge_mdb import RTMGRP_MDB, Mdb, MdbEntry, PlainEntries, SourceLists
+from igmpconf.linux.bridge_mdb import RTMGRP_MDB, Held, Mdb, MdbEntry, PlainEntries, SourceLists
 from igmpconf.linux.bridge_packets import PortPackets
 from igmpconf.linux.bridge_settings import BridgeSettings
 from igmpconf.linux.kernel import NOT_AN_OIF, Arrival, RouteEntry
@@ -54,7 +53,7 @@ class PortTable:
         self._settings = BridgeSettings(requests)
         self._vifs: dict[IfIndex, VifIndex] = {}
         self._routes: dict[bytes, dict[bytes | None, frozenset[IfIndex]]] = {}
-        self._made: dict[bytes, dict[IfIndex, SourceSet]] = {}
+        self._made: dict[bytes, dict[IfIndex, Held]] = {}
         verb = f"listen on the ports of {bridge}"
         release = kernel_release()
         if release < _OLDEST_KERNEL:
@@ -89,11 +88,11 @@ class PortTable:
     def _adopt(self) -> None:
         for entry in self._entries():
             if entry.is_ours:
-                self._made.setdefault(entry.group, {})[entry.port] = entry.wanted
+                self._made.setdefault(entry.group, {})[entry.port] = entry.held
         found = sorted({port for ports in self._made.values() for port in ports})
         self._vifs = {port: VifIndex(number) for number, port in enumerate(found)}
         for group, ports in self._made.items():
-            self._routes[group] = _routes_of(ports)
+            self._routes[group] = self._mdb.to_routes(ports)
 
     # ports
 
@@ -149,23 +148,23 @@ class PortTable:
 
     def _make(self, group: bytes) -> None:
         """Bring the bridge in step about one group."""
-        wanted = {port: self._mdb.holdable(sources) for port, sources in _ports_of(self._routes.get(group, {})).items()}
+        wanted = self._mdb.of_routes(self._routes.get(group, {}))
         made = self._made.get(group, {})
         for port in [port for port in made if port not in wanted]:
             self._remove(group, port)
         refused: OSError | None = None
-        for port, sources in wanted.items():
-            if made.get(port) != sources:
+        for port, held in wanted.items():
+            if made.get(port) != held:
                 try:
-                    self._put(group, port, sources)
+                    self._put(group, port, held)
                 except OSError as error:
                     refused = error
         if refused is not None:
             raise refused
 
-    def _put(self, group: bytes, port: IfIndex, sources: SourceSet) -> None:
-        self._mdb.put(index_of(self.bridge), port, group, sources, self._made.get(group, {}).get(port, NOTHING))
-        self._made.setdefault(group, {})[port] = sources
+    def _put(self, group: bytes, port: IfIndex, held: Held) -> None:
+        self._mdb.put(index_of(self.bridge), port, group, held, self._made.get(group, {}).get(port))
+        self._made.setdefault(group, {})[port] = held
 
     def _remove(self, group: bytes, port: IfIndex) -> None:
         ports = self._made[group]
@@ -198,12 +197,12 @@ class PortTable:
         except OSError:
             return
         for group, ports in list(self._made.items()):
-            for port, sources in list(ports.items()):
+            for port, held in list(ports.items()):
                 found = there.get((group, port))
-                if found is not None and found.wanted == sources:
+                if found is not None and found.held == held:
                     continue
                 try:
-                    self._mdb.put(bridge, port, group, sources, found.wanted if found is not None else NOTHING)
+                    self._mdb.put(bridge, port, group, held, found.held if found is not None else None)
                 except OSError:
                     continue  # the port has left the bridge, which is about to be told
                 self._log(
@@ -269,25 +268,3 @@ class PortTable:
 def kernel_release() -> tuple[int, ...]:
     """The first two numbers of this kernel's release."""
     return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
-
-
-def _ports_of(routes: dict[bytes | None, frozenset[IfIndex]]) -> dict[IfIndex, SourceSet]:
-    """What each port gets of a group whose routes are these."""
-    shared = routes.get(None, frozenset())
-    exact = {source: leaving for source, leaving in routes.items() if source is not None}
-    wanted = {}
-    for port in sorted(shared.union(*exact.values())):
-        is_open = port in shared
-        differing = frozenset(source for source, leaving in exact.items() if (port in leaving) is not is_open)
-        wanted[port] = SourceSet(differing, is_open)
-    return wanted
-
-
-def _routes_of(ports: dict[IfIndex, SourceSet]) -> dict[bytes | None, frozenset[IfIndex]]:
-    """The other way: the routes that make these ports get that."""
-    routes: dict[bytes | None, frozenset[IfIndex]] = {}
-    if any(wanted.inverted for wanted in ports.values()):
-        routes[None] = frozenset(port for port, wanted in ports.items() if wanted.inverted)
-    for source in sorted({source for wanted in ports.values() for source in wanted.listed}):
-        routes[source] = frozenset(port for port, wanted in ports.items() if source in wanted)
-    return routes

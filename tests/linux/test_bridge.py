@@ -15,7 +15,6 @@ from igmpconf.linux.bridge_filter import wanted_rules
 from igmpconf.linux.bridge_mdb import PlainEntries, SourceLists
 from igmpconf.linux.bridge_packets import PortPackets
 from igmpconf.linux.bridge_settings import bridged, interface_of, wanted_settings
-from igmpconf.linux.bridge_table import _ports_of, _routes_of
 from igmpconf.linux.vlan import Link
 from igmpconf.model.canon import from_plain
 from igmpconf.model.config import DeviceConfig
@@ -43,29 +42,34 @@ def desired(**leaves) -> DeviceConfig:
     return from_plain(DeviceConfig, {"igmp-proxy": [{"name": "tv", "mode": "bridged", "bridge": "br0", "interfaces": interfaces} | leaves]})
 
 
+LISTS, PLAIN = SourceLists(None), PlainEntries(None)
+ROUTES = st.dictionaries(st.one_of(st.none(), st.sampled_from(SOURCES)), st.frozensets(st.integers(2, 6).map(IfIndex), min_size=1))
+
+
 @given(PORTS)
 def test_routes_and_what_ports_get_are_the_same_thing_said_twice(ports):
-    assert _ports_of(_routes_of(ports)) == ports
+    assert LISTS.of_routes(LISTS.to_routes(ports)) == ports
 
 
 @given(PORTS)
 def test_each_port_gets_a_source_by_its_exact_route_or_by_that_of_the_group(ports):
-    routes = _routes_of(ports)
+    routes = LISTS.to_routes(ports)
     for port, wanted in ports.items():
         for source in SOURCES:
             assert (source in wanted) is (port in routes.get(source, routes.get(None, frozenset())))
 
 
+@given(ROUTES)
+def test_plain_entries_are_the_routes_by_port(routes):
+    assert PLAIN.to_routes(PLAIN.of_routes(routes)) == routes
+
+
 def test_beyond_what_the_kernel_holds_a_port_gets_the_whole_group():
-    lists, plain = SourceLists(None), PlainEntries(None)
-    many = frozenset(number.to_bytes(4) for number in range(32))
-    few = SourceSet(frozenset(list(many)[:31]))
-    for mdb in (lists, plain):
-        assert mdb.holdable(SourceSet(many)) == EVERYTHING
-        assert mdb.holdable(SourceSet(many, True)) == EVERYTHING
-        assert mdb.holdable(few) == few
-    assert lists.holdable(~few) == ~few
-    assert plain.holdable(~few) == EVERYTHING, "which it cannot say"
+    port = IfIndex(2)
+    many: dict[bytes | None, frozenset[IfIndex]] = {number.to_bytes(4): frozenset((port,)) for number in range(32)}
+    assert LISTS.of_routes(many) == {port: EVERYTHING}
+    del many[bytes(4)]
+    assert LISTS.of_routes(many) == {port: SourceSet(frozenset(many))}
 
 
 @given(st.binary(max_size=120))

@@ -287,6 +287,8 @@ def test_on_older_kernels_a_port_gets_the_sources_that_it_wants_or_all(bridge, t
 
 @pytest.mark.parametrize("group", [G4, G6])
 def test_ports_get_the_sources_that_they_want(bridge, tmp_path, group):
+    if bridge_table.kernel_release() < (6, 3):
+        pytest.skip("bridges of this kernel have no lists of sources")
     good, bad = ("10.7.0.101", "10.7.0.102") if group == G4 else ("fd00:7::101", "fd00:7::102")
     for address in (good, bad):
         bridge.at["wan"].run(f"ip addr add {address}/{24 if group == G4 else 64} dev eth0" + (" nodad" if group == G6 else ""))

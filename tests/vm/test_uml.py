@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.manual import test_imports
-from tests.topology import test_vlan
+from tests.topology import test_bridged, test_vlan
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 180
@@ -27,7 +27,8 @@ mount -t sysfs sys /sys
 mount -t tmpfs tmp /run
 mkdir -p /run/lib /run/tests
 ln -s /usr/lib/uml/modules /run/lib/modules
-modprobe -a -d /run veth 8021q bridge nf_tables
+modprobe -a -d /run veth 8021q bridge nf_tables ipv6
+[ -e /dev/stdin ] || ln -s /proc/self/fd/0 /dev/stdin
 ip link set lo up
 cd {root}
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root} HOME=/run
@@ -68,3 +69,10 @@ def test_imported_vlans_on_a_kernel_with_8021q(tmp_path):
     said = booted(tmp_path, f"{test_imports.__file__} -k 'vlan or export'")
     assert "pytest ended with 0" in said, said
     assert re.search(r"^2 passed", said, re.MULTILINE), said
+
+
+@pytest.mark.timeout(_PATIENCE_S + 20)
+def test_mode_bridged_on_a_kernel_before_6_3_whose_bridges_know_vlans(tmp_path):
+    said = booted(tmp_path, f"{test_bridged.__file__} -k 'reaches_the_ports and 239 or older and 239 or vlans_apart'")
+    assert "pytest ended with 0" in said, said
+    assert re.search(r"^3 passed", said, re.MULTILINE), said  # none skipped

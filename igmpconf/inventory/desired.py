@@ -52,6 +52,7 @@ def of_files(paths: Sequence[Path], *, warn: Warn = _unheard) -> Wanted:
 def of_hosts(hosts: Sequence[Host], *, warn: Warn = _unheard) -> list[Wanted]:
     """What the inventory wants of each host; `warn` hears what is no error.  Raises InputError with every complaint about every host."""
     loads: list[Loaded] = []
+    read: dict[tuple[tuple[Path, str | None], ...], tuple[dict[str, _Made], Loaded]] = {}
     putting: list[Callable[[Diagnostic], Diagnostic]] = []
     told = _Told()
     with tempfile.TemporaryDirectory(prefix="igmpconf-") as scratch:
@@ -61,8 +62,12 @@ def of_hosts(hosts: Sequence[Host], *, warn: Warn = _unheard) -> list[Wanted]:
                 raise InputError(
                     f"the inventory does not say what is wanted of {host.name}", hint="give it igmpconf_config: FILE in host_vars or group_vars, or use -f FILE"
                 )
-            made = {str(one.path): one for one in (_made(path, host, Path(scratch), f"{len(loads)}-{number}") for number, path in enumerate(files))}
-            loaded = load_files([one.path for one in made.values()])
+            # Many hosts want the very same; it is read and checked once.
+            texts = tuple((path, rendered(path, host.values) if path.suffix == SUFFIX else None) for path in files)
+            if texts not in read:
+                made = {str(one.path): one for one in (_made(path, text, Path(scratch) / f"{len(read)}-{i}.yaml") for i, (path, text) in enumerate(texts))}
+                read[texts] = made, load_files([one.path for one in made.values()])
+            made, loaded = read[texts]
             loads.append(loaded)
             told.add(host, loaded, made)
             putting.append(_putting(loaded, made, host))
@@ -96,12 +101,10 @@ class _Made:
         return dataclasses.replace(found, file=str(place.file), line=place.line, column=found.column if place.is_literal else 1)
 
 
-def _made(path: Path, host: Host, scratch: Path, unique: str) -> _Made:
-    """The file itself, or what a template makes of it for the host."""
-    if path.suffix != SUFFIX:
+def _made(path: Path, text: str | None, place: Path) -> _Made:
+    """The file itself, or what its template became, written to `place`."""
+    if text is None:
         return _Made(path)
-    place = scratch / f"{host.name.replace('/', '_')}-{unique}-{path.stem}"
-    text = rendered(path, host.values)
     place.write_text(text, encoding="utf-8")
     return _Made(place, path, text)
 

@@ -251,3 +251,20 @@ def test_the_digest_of_a_host_changes_with_what_is_said_of_it_and_not_with_its_n
     (place / "hosts.yaml").write_text(FLEET.replace("interval: 125s", "interval: 60s"))
     assert digest_of(load(place).select("n01")) != digest_of(before)
     assert digest_of(load(place).select("n01,lonely")) == digest_of(load(place).select("lonely,n01"))
+
+
+def test_hosts_that_want_the_very_same_are_read_once_and_mistakes_name_them_all(place, monkeypatch):
+    from igmpconf.inventory import desired
+
+    (place / "hosts.yaml").write_text(FLEET.replace("vars: {site: nowhere,", "vars: {igmpconf_config: d.yaml.j2, site: nowhere,"))
+    (place / "d.yaml.j2").write_text("# {{ site }}\nigmp-proxy:\n  - interfaces: [{interface: wan, upstream: yes}, lan0]\n")
+    read = []
+    monkeypatch.setattr(desired, "load_files", lambda paths, load=desired.load_files: read.append(paths) or load(paths))
+    hosts = load(place).select(None)
+    assert len({id(one.config) for one in desired.of_hosts(hosts)}) == len(read) == 3  # nowhere, hotel, own
+    (place / "d.yaml.j2").write_text("# {{ site }}\nigmp-proxy:\n  - interfaces: [{interface: wan, upstream: yes, robust: 3}, lan0]\n")
+    with pytest.raises(InputError) as caught:
+        desired.of_hosts(hosts)
+    (complaint,) = caught.value.diagnostics
+    assert all(host.name in complaint.message for host in hosts)
+    assert (complaint.file, complaint.line, complaint.column) == (str(place / "d.yaml.j2"), 3, 50)

@@ -10,6 +10,7 @@ import datetime as dt
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import tempfile
@@ -32,7 +33,7 @@ _ABOUT_JOINS = f"""
 The stream sends a datagram every {1000 / JOIN_RATE_PER_S:g} ms; fresh is one that was sent after the report.  Where no route stands the kernel keeps
 up to three datagrams and hands them out with igmpproxy's route; igmpconf's (*,*) entry leaves nothing to keep."""
 
-_MARKER = "<!-- the table: make bench ARGS='joins scale --markdown docs/reference/measurements.md' -->"
+_MARKER = re.compile(r"^<!-- the table: make bench ARGS=.* -->$", re.MULTILINE)
 
 Contender = Igmpconf | peer.IgmpProxy
 Row = dict[str, object]
@@ -74,14 +75,16 @@ def main() -> int:
 
 
 def _write_markdown(file: Path, rows: Sequence[Row]) -> None:
-    """Replace everything below the marker; the words above it stay."""
-    words, marker, _ = file.read_text(encoding="utf-8").partition(_MARKER)
-    if not marker:
-        raise SystemExit(f"{file} has no line {_MARKER}")
+    """Replace everything below the line that marks the table; the words above it stay."""
+    text = file.read_text(encoding="utf-8")
+    marker = _MARKER.search(text)
+    if marker is None:
+        raise SystemExit(f"{file} has no line {_MARKER.pattern}")
     kernel = ".".join(platform.release().split(".")[:2])
     machine = f"{os.cpu_count()} cores, kernel {kernel}, CPython {platform.python_version()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}."
-    lines = [words + marker, "", machine, "", "| measure | igmpconf | igmpproxy | ratio |", "|---|---|---|---|"]
-    lines += [f"| {row['measure']} | {' | '.join(_cells(row))} |" for row in rows]
+    names = ("igmpconf", "igmpproxy", "ratio") if any("igmpproxy" in row for row in rows) else ("igmpconf",)
+    lines = [text[: marker.end()], "", machine, "", f"| measure | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {row['measure']} | {' | '.join(_cells(row)[: len(names)])} |" for row in rows]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -237,6 +237,7 @@ def _starts(lab: Lab) -> list[Row]:
             dead.append((_at(listener) - at_ns) / 1e6)
     finally:
         listener.close()
+    rows.append(_row("CPU of a start, up to there", _cpu_ms(lab), "ms"))
     rows.append(_row("from kill -9 of the engine to the query of the next one, median of 5", statistics.median(dead), "ms"))
     rows.append(_row("from kill -9 of the engine to its answer to a <get>, median of 5", statistics.median(answered), "ms"))
     rows.append(_row("CPU of `igmpconf-agent --version` from the one file", _one_file_ms(lab.home), "ms"))
@@ -248,6 +249,20 @@ def _at(listener: Probe) -> int:
     if at_ns is None:
         raise RuntimeError("no query came")
     return at_ns
+
+
+def _cpu_ms(lab: Lab) -> float:
+    """Of the engine that started last, so far."""
+    engine = lab.engine_pid()
+    probe = Probe(lab, ROUTER, lambda _: {"us": sum(map(_scheduled_ns, Path(f"/proc/{engine}/task").iterdir())) // 1000})
+    try:
+        return (probe.ask()["us"] or 0) / 1000
+    finally:
+        probe.close()
+
+
+def _scheduled_ns(task: Path) -> int:
+    return int((task / "schedstat").read_text(encoding="ascii").split()[0])
 
 
 def _memory(lab: Lab) -> list[Row]:

@@ -16,6 +16,7 @@ from igmpconf.agent.announcements import settled
 from igmpconf.agent.dispatch import Dispatcher, capabilities
 from igmpconf.agent.events import Settled
 from igmpconf.agent.examining import Examine, Examining
+from igmpconf.agent.files import DISK, Files
 from igmpconf.agent.journal import Journal
 from igmpconf.agent.observation import Observation
 from igmpconf.agent.offered import change_since_last_run
@@ -79,8 +80,9 @@ async def start_netconf(
     ssh: SshOptions | None = None,
     stream: EventStream | None = None,
     examine: Examine | None = None,
+    files: Files = DISK,
 ) -> NetconfService:
-    """Serve NETCONF until `close`; `stream` is where the engines tell what happens, `examine` looks at the device.
+    """Serve NETCONF until `close`; `stream` is where the engines tell what happens, `examine` looks at the device, `files` is the disk.
 
     Raises IgmpconfError when the state directory, the socket or the SSH options are not usable.
     """
@@ -88,7 +90,7 @@ async def start_netconf(
     handler = BookHandler(book)
     _PROGRAM.addHandler(handler)
     try:
-        return await _started(engine, book, handler, state_dir, socket_path, ssh, stream or EventStream(), examine)
+        return await _started(engine, book, handler, state_dir, socket_path, ssh, stream or EventStream(), examine, files)
     except BaseException:
         _PROGRAM.removeHandler(handler)
         raise
@@ -103,8 +105,9 @@ async def _started(  # noqa: PLR0917
     ssh: SshOptions | None,
     stream: EventStream,
     examine: Examine | None,
+    files: Files,
 ) -> NetconfService:
-    journal = Journal(state_dir)
+    journal = Journal(state_dir, files)
     for finding in journal.findings:
         _log.warning("journal %s", finding)
     store = Store(journal, engine, book)

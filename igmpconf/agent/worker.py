@@ -17,9 +17,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from igmpconf.agent.files import DISK, Files
 from igmpconf.agent.keeper import KeeperLink, become_keeper, say, write_pid
 from igmpconf.agent.runner import EngineRecorder, Runner
 from igmpconf.agent.service import SshOptions, start_netconf
@@ -29,6 +30,7 @@ from igmpconf.engine.effects import Note
 from igmpconf.errors import IgmpconfError
 from igmpconf.linux.examination import examine
 from igmpconf.linux.flows import Flows
+from igmpconf.linux.kernel import Kernel
 from igmpconf.linux.system import SystemKernel
 from igmpconf.observe.log import for_journal
 from igmpconf.observe.record import Recorder, program_version
@@ -52,6 +54,8 @@ class WorkerOptions:
     command: tuple[str, ...]
     extra_fds: tuple[int, ...] = ()
     record: Path | None = None  # where everything the engines are told and answer is written
+    kernel: Kernel = field(default_factory=SystemKernel)
+    files: Files = DISK
 
 
 def work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, socket.socket]) -> int:
@@ -92,7 +96,7 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
 
     notes = Unhurried(tell, loop)
     runner = Runner(
-        SystemKernel(),
+        options.kernel,
         loop=loop,
         log=notes,
         holder=link,
@@ -100,9 +104,11 @@ async def _work(options: WorkerOptions, link: KeeperLink, held: Mapping[str, soc
         recorder=recorder,
         selector=selector,
         flows=Flows(loop=loop, log=_log_note),
-        surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir),
+        surroundings=Surroundings(loop=loop, log=_log_note, state_dir=options.state_dir, files=options.files),
     )
-    service = await start_netconf(runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream, examine=examine)
+    service = await start_netconf(
+        runner, state_dir=options.state_dir, socket_path=options.socket_path, ssh=options.ssh, stream=stream, examine=examine, files=options.files
+    )
     write_pid(options.state_dir / PID_FILE, os.getpid())
     loop.add_reader(link.socket.fileno(), lambda: end_by("keeper-lost") if link.is_lost() else None)
     link.ready()

@@ -48,6 +48,8 @@ def rpc_rows(lab: Lab, only: frozenset[str]) -> list[Row]:
     for name, measure in (("rpc-ask", _ask), ("rpc-commit", _commits), ("rpc-start", _starts), ("rpc-loss", _losses)):
         if not only or name in only:
             sys.stderr.write(f"igmpconf: {name}\n")
+            lab.stop_agent()
+            shutil.rmtree(lab.home / "agent", ignore_errors=True)  # each measure begins with a device that has no history
             lab.start_agent()
             rows += measure(lab)
     return rows

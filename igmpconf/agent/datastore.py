@@ -478,9 +478,9 @@ class Datastore:
             plan=plan,
             comment=comment,
             event=event,
-            digest=self._history[-1].digest if self._history and self._history[-1].config is config else digest(config),
+            digest=self._history[-1].digest if self._history and self._history[-1].kept is config else digest(config),
             diff=change_lines(self._running, config),
-            config=config,
+            kept=config,
         )
 
     def _with(self, record: CommitRecord) -> tuple[CommitRecord, ...]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from igmpconf.ids import PersistId
 from igmpconf.model.config import DeviceConfig
 
 HISTORY_LENGTH = 50  # contract: the last 50 commits
+
+
+class KeptConfig:
+    """A configuration that is on the disk; equal to what it is."""
+
+    def __init__(self, load: Callable[[], DeviceConfig | None]) -> None:
+        self.config = load
+
+    def __eq__(self, other: object) -> bool:
+        return self.config() == (other.config() if isinstance(other, KeptConfig) else other)
+
+    def __hash__(self) -> int:
+        return hash(self.config())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +36,12 @@ class CommitRecord:
     event: str  # commit, confirmed, confirm, or a Stop
     digest: str
     diff: str
-    config: DeviceConfig | None  # None: its file was damaged and set aside
+    kept: DeviceConfig | KeptConfig | None  # None: its file was damaged and set aside
+
+    @property
+    def config(self) -> DeviceConfig | None:
+        """From the disk, if need be: fifty large configurations are no load for a start, nor for the memory."""
+        return self.kept.config() if isinstance(self.kept, KeptConfig) else self.kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,15 +15,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import logging
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from igmpconf.agent.document import ROW_FIELDS, VERSION, Content, DamagedError, Kind, StateDirectoryError, checked, document
 from igmpconf.agent.files import DISK, Files, write_durably, write_spare
-from igmpconf.agent.image import HISTORY_LENGTH, CommitRecord, Image, PendingCommit
+from igmpconf.agent.image import HISTORY_LENGTH, CommitRecord, Image, KeptConfig, PendingCommit
 from igmpconf.agent.stored import restored, stored
 from igmpconf.ids import PersistId
 from igmpconf.model.canon import PlainError
@@ -32,6 +34,7 @@ from igmpconf.model.config import DeviceConfig
 __all__ = ["Journal", "StateDirectoryError"]
 
 T = TypeVar("T")
+_log = logging.getLogger("igmpconf.agent.journal")
 
 
 class Journal:
@@ -44,7 +47,7 @@ class Journal:
         self._commits = state_dir / "commits"
         self._journal = state_dir / "journal.json"
         self._previous = state_dir / "journal.json.previous"
-        self._written: dict[int, DeviceConfig] = {}  # commit files on the disk: number -> configuration
+        self._written: dict[int, DeviceConfig | KeptConfig] = {}  # commit files on the disk, as today's version has them
         self.findings: list[str] = []
         try:
             self._make_directories()
@@ -77,10 +80,10 @@ class Journal:
         time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         running = stored(image.running)
         for row in image.history:
-            if row.config is not None and self._written.get(row.number) != row.config:
-                commit = {"number": row.number, "config": running if row.config is image.running else stored(row.config), "diff": row.diff}
+            if row.kept is not None and self._written.get(row.number) is not row.kept and (config := row.config) is not None:
+                commit = {"number": row.number, "config": running if config is image.running else stored(config), "diff": row.diff}
                 write_durably(self._commit_path(row.number), document(commit), files=self._files)
-                self._written[row.number] = row.config
+                self._written[row.number] = row.kept
         content = {
             "running": running,
             "pending": {"rollback": stored(image.pending.rollback), "persist_id": image.pending.persist_id} if image.pending is not None else None,
@@ -144,13 +147,22 @@ class Journal:
     def _record(self, row: Content) -> CommitRecord:
         """A row with what its commit file has; a file of an older version is written anew with the next commit."""
         fields = {field: row[field] for field in ROW_FIELDS}
-        found = self._load(self._commit_path(row["number"]), "commit", _commit)
+        found = self._load(self._commit_path(row["number"]), "commit", _diff)
         if found is None:
-            return CommitRecord(**fields, diff=row.get("diff", ""), config=None)
-        (config, diff), version = found
+            return CommitRecord(**fields, diff=row.get("diff", ""), kept=None)
+        diff, version = found
+        kept = KeptConfig(partial(self._config_of, row["number"]))
         if version == VERSION:
-            self._written[row["number"]] = config
-        return CommitRecord(**fields, diff=diff if diff is not None else row.get("diff", ""), config=config)
+            self._written[row["number"]] = kept
+        return CommitRecord(**fields, diff=diff if diff is not None else row.get("diff", ""), kept=kept)
+
+    def _config_of(self, number: int) -> DeviceConfig | None:
+        """What a commit file has by now."""
+        known = len(self.findings)
+        found = self._load(self._commit_path(number), "commit", _commit)
+        for finding in self.findings[known:]:
+            _log.warning("journal %s", finding)
+        return found[0][0] if found is not None else None
 
     def _load(self, path: Path, kind: Kind, built: Callable[[Content], T]) -> tuple[T, int] | None:
         """What one of our files says, and its version; None if it is missing, or damaged and now set aside."""
@@ -193,6 +205,11 @@ def _image(content: Content) -> tuple[Image, list[Content]]:
     for row in rows:
         _ = [row[field] for field in ROW_FIELDS]
     return Image(running=restored(content["running"]), pending=pending), rows
+
+
+def _diff(content: Content) -> str | None:
+    diff: str | None = content["diff"]
+    return diff
 
 
 def _commit(content: Content) -> tuple[DeviceConfig, str | None]:

@@ -13,7 +13,7 @@ import pytest
 
 from igmpconf.agent.document import VERSION, document
 from igmpconf.agent.files import DISK, Files
-from igmpconf.agent.image import CommitRecord, Image, PendingCommit
+from igmpconf.agent.image import CommitRecord, Image, KeptConfig, PendingCommit
 from igmpconf.agent.journal import Journal, StateDirectoryError
 from igmpconf.ids import PersistId
 from igmpconf.model.canon import digest
@@ -26,7 +26,7 @@ def config(size: int) -> DeviceConfig:
 
 def record(number: int, wanted: DeviceConfig, *, time: str | None = None) -> CommitRecord:
     return CommitRecord(
-        number=number, time=time, user="anna", plan="p", comment="ü\n<&", event="commit", digest=digest(wanted), diff="+ a 1\n- b 2", config=wanted
+        number=number, time=time, user="anna", plan="p", comment="ü\n<&", event="commit", digest=digest(wanted), diff="+ a 1\n- b 2", kept=wanted
     )
 
 
@@ -320,3 +320,16 @@ def test_a_directory_that_cannot_be_used_is_said(tmp_path):
     with pytest.raises(StateDirectoryError, match="cannot use the state directory") as refused:
         Journal(tmp_path / "file" / "s")
     assert "--state-dir" in (refused.value.hint or "")
+
+
+def test_configurations_of_the_history_are_read_when_somebody_asks_for_them(tmp_path, caplog):
+    state = written(tmp_path / "s", OLD, NEW)
+    found, _ = read(state)
+    assert all(isinstance(row.kept, KeptConfig) for row in found.history)
+    assert [row.config for row in found.history] == [config(11), config(12)]
+    assert found == NEW
+    (state / "commits" / "000001.json").write_bytes(b"{")  # after the start
+    with caplog.at_level("WARNING"):
+        assert found.history[0].config is None
+    assert "000001.json is damaged" in caplog.text
+    assert found.history[1].config == config(12)

@@ -28,9 +28,9 @@ from igmpconf.lab.stream import GROUPS
 
 RATE_PER_S = 500
 G1, G2 = GROUPS
-_PATIENCE_S = 12
+_PATIENCE_S = 30
 _ENOUGH = RATE_PER_S // 2  # datagrams that show that a stream flows: half a second of it
-_CONFIRM_TIMEOUT_S = 5
+_CONFIRM_TIMEOUT_S = 8  # the plan that is made meanwhile takes one second, or five on a machine with other work
 _SILENT_S = 0.4
 
 

@@ -106,7 +106,9 @@ def wanted_rules(config: DeviceConfig, names: Iterable[str] = ()) -> tuple[Rule,
     known = sorted(names)
     found = [rule for one in firewall.rules for rule in _written(one, known)]
     if firewall.manage:
-        found += [rule for proxy in config.proxies if proxy.enabled is not False and proxy.mode != "bridged" for rule in _needed(proxy, known)]
+        for proxy in config.proxies:
+            if proxy.enabled is not False:
+                found += _needed_on_a_bridge(proxy) if proxy.mode == "bridged" else _needed(proxy, known)
     return tuple(dict.fromkeys(found))
 
 
@@ -129,6 +131,15 @@ def _needed(proxy: ProxyConfig, names: Sequence[str]) -> Iterable[Rule]:
                     yield _rule("input", {6}, [*arrives, of_mld], "accept", "manage: MLD")
                     yield _rule("output", {6}, [*leaves, of_mld], "accept", "manage: MLD")
                 yield _rule("forward", {6}, [*arrives, _address("daddr", 6, _GROUPS[6]), _protocol("udp")], "accept", "manage: streams")
+
+
+def _needed_on_a_bridge(proxy: ProxyConfig) -> Iterable[Rule]:
+    """What a bridged instance needs where the kernel shows bridged frames to these chains as well (bridge-nf-call-iptables): the streams."""
+    families = proxy.family or default_of(ProxyConfig, "family")
+    for version in (4, 6):
+        if f"ipv{version}" in families and proxy.bridge is not None:
+            among_ports = [*_interface("iifname", proxy.bridge), *_interface("oifname", proxy.bridge)]
+            yield _rule("forward", {version}, [*among_ports, _address("daddr", version, _GROUPS[version]), _protocol("udp")], "accept", "manage: streams")
 
 
 def _written(one: FirewallRule, names: Sequence[str]) -> Iterable[Rule]:

@@ -474,6 +474,30 @@ def test_a_bridge_without_ipv6_serves_ipv6_all_the_same(bridge, tmp_path):
         sysctl(bridge.box, "ipv6/conf/br0/disable_ipv6", 0)
 
 
+@pytest.mark.parametrize("group", [G4, G6])
+def test_a_firewall_that_is_shown_bridged_frames_lets_streams_pass_when_it_is_managed(bridge, tmp_path, group):
+    setting = "bridge/bridge-nf-call-ip6tables" if group == G6 else "bridge/bridge-nf-call-iptables"
+    try:
+        sysctl(bridge.box, setting, 1)
+    except AssertionError:
+        pytest.skip("this kernel shows bridged frames to no firewall (CONFIG_BRIDGE_NETFILTER)")
+    proxy = bridge.start(tmp_path)
+    bridge.member("lan0", group).join()
+    source = in_force(bridge, group, "lan0")
+    bridge.box.run("nft add table inet filter")
+    try:
+        bridge.box.run("nft add chain inet filter forward { type filter hook forward priority 0; policy drop; }")
+        source.send(group, b"dropped")
+        proxy.configure({"igmp-proxy": [bridged()], "firewall": {"manage": True}})
+        assert bridge.sent(source, group, "lan0") == {"lan0": 20}
+        assert bridge.counts(group, b"dropped") == {}
+    finally:
+        proxy.configure({})
+        left = bridge.box.run("nft list ruleset")
+        bridge.box.run("nft delete table inet filter")
+    assert "igmpconf" not in left
+
+
 def test_a_message_with_a_vlan_tag_is_not_for_us(bridge, tmp_path):
     proxy = bridge.start(tmp_path)
     bridge.member("lan0", OTHER).join()

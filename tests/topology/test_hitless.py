@@ -12,6 +12,7 @@ import socket
 import pytest
 
 from igmpconf.engine.messages import RecordKind, Report
+from tests.kit.conformance import covers
 from tests.kit.fake_kernel import v3_report
 from tests.kit.netns import Net, wait_until
 from tests.kit.site import Site, instance
@@ -81,6 +82,7 @@ def test_a_stream_notices_no_change_of_anything_else(site):
     assert not [said for said in head.reports(G)[reported:] if "TO_IN" in said], "upstream was left for a moment"
 
 
+@covers("UP-25")
 def test_another_upstream_hears_the_whole_database_before_the_old_one_is_left(site):
     proxy = site.proxy(instance("wan", "lan0"))
     groups = [socket.inet_ntoa((FIRST + number).to_bytes(4)) for number in range(GROUPS)]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.kit.agent import Agent
 from tests.kit.netns import wait_until
-from tests.topology.test_keeper import CONFIG, flowing, net  # noqa: F401 - the same place
+from tests.topology.test_keeper import CONFIG, G, flowing, net  # noqa: F401 - the same place
 
 pytestmark = pytest.mark.kernel
 
@@ -79,6 +79,25 @@ def test_the_store_carries_the_streams_over_the_death_of_both_processes(net, tmp
     assert "STOPPING=1" in manager.listen().said
     assert manager.store == {}
     assert net.router.run("ip mroute show") == ""
+
+
+def test_without_a_store_the_streams_end_with_both_processes_and_come_back_with_the_hosts_answers(net, tmp_path):  # noqa: F811
+    config = {"igmp-proxy": [CONFIG["igmp-proxy"][0] | {"query-response-interval": "500ms"}]}
+    agent = Agent(net.router, tmp_path, config)
+    stream = flowing(net)
+    assert G in net.router.run("ip mroute show")
+    first = agent.engine_pid()
+    agent.process.send_signal(signal.SIGSTOP)  # so that it does not start another worker
+    os.kill(first, signal.SIGKILL)
+    agent.process.kill()
+    agent.process.wait(10)
+    wait_until(lambda: net.router.run("ip mroute show") == "", "nobody holds the entries")
+    agent.start()
+    wait_until(lambda: G in net.router.run("ip mroute show"), "the host answered the first query", 20)
+    with stream:
+        stream.passed(100)
+    assert "routes/adopted" not in agent.said()
+    assert agent.stop() == 0
 
 
 def restarted(inside, agent, manager) -> subprocess.Popen:

@@ -37,6 +37,7 @@ from igmpconf.linux.refusal import lacking, missing_capabilities
 _FORGETFUL_CS = 4  # shortest interval that every kernel's clock can tell from none
 _AT_ONCE_MS = 100
 _ANYWHERE = IfIndex(0)
+_QUERIES = (b"\x11", b"\x82")  # types of IGMP and MLD
 _OLDEST_KERNEL, _WITH_SOURCE_LISTS = (5, 10), (6, 3)
 
 
@@ -237,14 +238,21 @@ class PortTable:
 
     def receive(self, limit: int) -> list[Arrival]:
         self._heed()
-        return list(self._packets.receive(limit))
+        arrivals = self._packets.receive(limit)
+        for packet in arrivals:
+            if packet.destination == self.family.all_hosts and packet.payload[:1] in _QUERIES:
+                self._tell_bridge(packet.payload)  # behind our ports others may ask, and we then do not
+        return list(arrivals)
 
     def send(self, packet: SendPacket) -> None:
-        """A general query is told to the bridge as well: it obeys its entries while it knows of a querier."""
         self._packets.send(packet)
         if packet.destination == self.family.all_hosts:
-            with contextlib.suppress(OSError):
-                self._packets.tell_bridge(packet)
+            self._tell_bridge(packet.payload)
+
+    def _tell_bridge(self, query: bytes) -> None:
+        """General queries are told to the bridge as well: it obeys its entries while it knows of a querier."""
+        with contextlib.suppress(OSError):  # a bridge that is down forwards nothing anyway
+            self._packets.tell_bridge(SendPacket(IfIndex(0), self.family.all_hosts, query))
 
     def _forget_querier(self) -> None:
         """Have the bridge believe for a moment only, and ask it to believe; then it floods again until somebody else asks."""
@@ -253,10 +261,10 @@ class PortTable:
         if before is None:
             return
         query = Query(self.family.unspecified, self.family.latest_version, None, (), _AT_ONCE_MS, None, None, suppress=False)
-        with contextlib.suppress(OSError, KernelError):
+        with contextlib.suppress(KernelError):
             self._settings.write(setting, _FORGETFUL_CS)
             for payload in self.family.encode_query(query, 1_500):
-                self._packets.tell_bridge(SendPacket(IfIndex(0), self.family.all_hosts, payload))
+                self._tell_bridge(payload)
             self._settings.write(setting, before)
 
     def close(self) -> None:

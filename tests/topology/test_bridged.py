@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 
 import pytest
 
@@ -17,6 +18,7 @@ from igmpconf.engine.messages import Query, Record, RecordKind
 from igmpconf.engine.wire.ip import build_ipv4
 from igmpconf.errors import WireError
 from igmpconf.linux import bridge_table
+from igmpconf.linux.netlink import RTM_GETLINK, Requests, attributes
 from tests.kit.live import LiveProxy, Refused
 from tests.kit.netns import Namespace, Net, sysctl, wait_until
 from tests.kit.site import TIMES, addressed
@@ -419,6 +421,34 @@ def test_a_restart_interrupts_nothing_and_sweeps_what_nobody_wants_any_more(brid
     stream(lambda: "lan0" in {row.interface for row in proxy.state().groups if str(row.group) == G4 and row.last_reporter is not None}, "confirmed")
     wait_until(lambda: stays.received - first >= sent, f"all of {sent}")
     assert stays.payloads[first:] == [b"frame %d" % number for number in range(sent)]
+
+
+def test_the_bridge_knows_of_a_querier_also_when_another_asks(bridge, tmp_path):
+    """Who asks behind a port is not heard by the bridge, and we keep silent there; its entries must count all the same."""
+    bridge.box.run("ip addr add 10.7.0.200/24 dev br0")
+    try:
+        proxy = bridge.start(tmp_path, bridged("lan0") | {"query-interval": "100s", "family": ["ipv4"]})
+        bridge.member("lan0", G4).join()
+        in_force(bridge, G4, "lan0")
+        Stranger(bridge.net, bridge.at["lan0"], "eth0").query("10.7.0.2", Query(b"", 3, None, (), 200, 2, 100_000))
+        wait_until(lambda: not proxy.is_querier("lan0"), "the lower address asks from now on")
+        before = bridge.box.call(querier_left_cs)
+        wait_until(lambda: bridge.box.call(querier_left_cs) < before, "time passes")
+        Stranger(bridge.net, bridge.at["lan0"], "eth0").query("10.7.0.2", Query(b"", 3, None, (), 200, 2, 100_000))
+        wait_until(lambda: bridge.box.call(querier_left_cs) >= before, "its query counts for the bridge")
+    finally:
+        bridge.box.run("ip addr del 10.7.0.200/24 dev br0")
+
+
+def querier_left_cs() -> int:
+    """How long the bridge still believes in the querier that it heard last (IFLA_BR_MCAST_QUERIER_STATE), in centiseconds."""
+    requests = Requests()
+    (data,) = [
+        dict(attributes(dict(attributes(dict(attributes(body, 16)).get(18, b""))).get(2, b"")))
+        for _, body in requests.dump(RTM_GETLINK, bytes(16))
+        if dict(attributes(body, 16))[3] == b"br0\0"
+    ]
+    return int.from_bytes(dict(attributes(data[47]))[3], sys.byteorder)  # BRIDGE_QUERIER_IP_OTHER_TIMER
 
 
 def test_a_port_that_no_entry_names_stays_an_ordinary_port(bridge, tmp_path):

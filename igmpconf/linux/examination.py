@@ -40,7 +40,7 @@ from igmpconf.model.diagnosis import (
 from igmpconf.model.effective import interface_for
 from igmpconf.model.leaf import Address, Prefix
 
-MOST_ROWS = 1_000  # of streams, of departures, of a bridge's groups
+MOST_ROWS = 8_192  # of streams, of departures, of a bridge's groups
 _MOST_JOINED = 200  # groups whose way through the packet filter is followed one by one
 _LINE_CHARACTERS = 1_000
 _ROUTE = 12  # octets of struct rtmsg
@@ -91,6 +91,7 @@ def examine(question: Question, cancelled: Event) -> Diagnosis:
         return Diagnosis(
             window_ms=question.window_ms,
             unmeasured=tuple(dict.fromkeys(unmeasured)),
+            streams_left_out=window.is_full or len(arrived) > MOST_ROWS,
             reverse_path_drops=after - before if before is not None and after is not None else None,
             options=tuple(needed_options(question.config, links, build_configuration())),
             holders=tuple(_holders(question.tables)),

@@ -101,6 +101,7 @@ class Window:
 
     def __init__(self) -> None:
         self.why_not: str | None = None
+        self.is_full = False  # a set took no more
         self.drops: dict[Dropped, int] = {}
         self._under_way: dict[bytes, tuple[int, int, bytes]] = {}
         self._socket: socket.socket | None = None
@@ -172,6 +173,7 @@ class Window:
         """What arrived and what left so far (its TTL is 0: not looked at)."""
         said, self.why_not = nft("-j", "list", "table", "inet", TABLE)
         sets = {body["name"]: body.get("elem", []) for item in json.loads(said)["nftables"] for kind, body in item.items() if kind == "set"} if said else {}
+        self.is_full = any(len(elements) >= MOST_FLOWS for elements in sets.values())
         arrived = [Arrived(*row) for name in ("arrived4", "arrived6") for row in _rows(sets.get(name, []), 4)]
         left = [
             Arrived(interface, source, group, 0, packets) for name in ("left4", "left6") for interface, source, group, packets in _rows(sets.get(name, []), 3)
@@ -186,13 +188,16 @@ class Window:
 
 
 def _rows(elements: list[Any], columns: int) -> Iterator[list[Any]]:
-    """Key columns and packets of each element."""
+    """Key columns and packets of each element; while it grows, a set may list one twice."""
+    found: dict[tuple[Any, ...], int] = {}
     for element in elements:
         body = element.get("elem", {}) if isinstance(element, dict) else {}
         key = body.get("val", {}).get("concat", []) if isinstance(body.get("val"), dict) else []
         if len(key) == columns:
             with contextlib.suppress(KeyError, TypeError):
-                yield [str(key[0]), *key[1:], body["counter"]["packets"]]
+                place = (str(key[0]), *key[1:])
+                found[place] = max(found.get(place, 0), body["counter"]["packets"])
+    return ([*place, packets] for place, packets in found.items())
 
 
 def _told_apart(header: bytes) -> bytes:

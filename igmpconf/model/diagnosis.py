@@ -137,6 +137,7 @@ class Diagnosis:
 
     window_ms: int = leaf(Integer(0, LONGEST_MS), "how long we looked", required=True)
     unmeasured: tuple[str, ...] = leaf_list(_LINE, "what could not be looked at, and why")
+    streams_left_out: bool | None = leaf(Bool(), "more streams passed than are told; those of one direction are 4,096 at most in each family")
     reverse_path_drops: int | None = leaf(_COUNT, "packets that the reverse path filter dropped while we looked")
     options: tuple[KernelOption, ...] = keyed_list(KernelOption, "options of the kernel", key=("name",), name="option")
     holders: tuple[SocketHolder, ...] = keyed_list(SocketHolder, "other programs", key=("family", "pid"), name="holder")

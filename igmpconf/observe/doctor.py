@@ -7,13 +7,15 @@ A device on which all is well has none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from igmpconf.observe import doctor_device, doctor_firewall, doctor_memberships, doctor_streams
 from igmpconf.observe.doctor_patient import SYMPTOMS, Finding, Patient, Symptom
 
 __all__ = ["CHECKS", "CODES", "SYMPTOMS", "Finding", "Patient", "diagnose", "plain"]
+
+MOST_ALIKE = 5  # findings of one code in one place
 
 Check = Callable[[Patient], Iterable[Finding]]
 
@@ -84,10 +86,23 @@ CODES: Mapping[str, tuple[tuple[Symptom, ...], str]] = {
 
 
 def diagnose(patient: Patient) -> list[Finding]:
-    """Every finding, the worst first; with a symptom, those that may be its cause."""
+    """What is found, the worst first; with a symptom, what may be its cause.  Of many alike in one place, the first few."""
     order = ("error", "warning", "note")
     found = [one for check in CHECKS for one in check(patient) if patient.symptom is None or patient.symptom in CODES[one.code][0]]
-    return sorted(dict.fromkeys(found), key=lambda one: (order.index(one.severity), one.code, one.where))
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for one in dict.fromkeys(found):
+        alike.setdefault((one.code, one.where), []).append(one)
+    shown = [one for those in alike.values() for one in _first_few(those)]
+    return sorted(shown, key=lambda one: (order.index(one.severity), one.code, one.where))
+
+
+def _first_few(those: list[Finding]) -> list[Finding]:
+    """All of them, or the first with the number of those that are not told."""
+    left_out = len(those) - MOST_ALIKE
+    if left_out <= 0:
+        return those
+    last = those[MOST_ALIKE - 1]
+    return [*those[: MOST_ALIKE - 1], replace(last, evidence=f"{last.evidence}; and {left_out} more like it")]
 
 
 def plain(found: Finding) -> dict[str, Any]:

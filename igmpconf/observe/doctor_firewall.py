@@ -15,7 +15,7 @@ def drops(patient: Patient) -> Iterator[Finding]:
     if patient.diagnosis is None:
         return
     roles = {row.interface: (row.role, row.instance) for row in patient.interfaces()}
-    joined = {group for _, group in patient.joined()}
+    joined = {group for _, group in patient.joined}
     together: dict[tuple[str, str, str, str, str, str], list[DropFact]] = {}
     for fact in patient.diagnosis.drops:
         is_ours = fact.chain.startswith(_GUARD) or (fact.arrives not in roles and fact.leaves not in roles)

@@ -267,7 +267,7 @@ def regularity(patient: Patient) -> Iterator[Finding]:
 def upstream_queries(patient: Patient) -> Iterator[Finding]:
     """Nobody asks on the upstream any more, or nobody ever did."""
     for row in patient.interfaces("upstream"):
-        held_s = max((max(uptimes.values()) for (instance, group), uptimes in patient.joined().items() if _is_of(row, instance, group.version)), default=0)
+        held_s = max((max(uptimes.values()) for (instance, group), uptimes in patient.joined.items() if _is_of(row, instance, group.version)), default=0)
         if not row.up or not held_s:
             continue
         if not row.heard_queriers:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from igmpconf.model.config import DeviceConfig, InterfaceConfig, ProxyConfig, default_of
-from igmpconf.model.diagnosis import Diagnosis, LinkFact
+from igmpconf.model.diagnosis import Diagnosis, LinkFact, StreamFact
 from igmpconf.model.effective import interface_for
 from igmpconf.model.leaf import Address, Prefix
-from igmpconf.model.state import DeviceState, HeardQuerier, InterfaceRow
+from igmpconf.model.state import DeviceState, HeardQuerier, InterfaceRow, MfcRow
 
 Severity = Literal["error", "warning", "note"]
 Symptom = Literal["no-stream", "not-tracked", "stops", "unwanted"]
@@ -37,7 +38,7 @@ class Finding:
     fix: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Patient:
     """`diagnosis` is absent where the agent cannot look; `group` narrows the checks to one stream, `symptom` widens those for it."""
 
@@ -65,12 +66,29 @@ class Patient:
         links = self.diagnosis.links if self.diagnosis is not None else ()
         return next((one for one in links if one.interface == name), None)
 
+    @cached_property
     def joined(self) -> dict[tuple[str, Address], dict[str, int]]:
         """(instance, group) -> downstream -> seconds since it was joined there."""
         found: dict[tuple[str, Address], dict[str, int]] = {}
         for row in self.state.groups:
             if self.group in {None, row.group}:
                 found.setdefault((row.instance, row.group), {})[row.interface] = row.uptime_s or 0
+        return found
+
+    @cached_property
+    def entries(self) -> dict[tuple[str, Address | str], list[MfcRow]]:
+        """(instance, group) -> its forwarding entries."""
+        found: dict[tuple[str, Address | str], list[MfcRow]] = {}
+        for row in self.state.mfc:
+            found.setdefault((row.instance, row.group), []).append(row)
+        return found
+
+    @cached_property
+    def arriving(self) -> dict[tuple[str, Address], list[StreamFact]]:
+        """(interface, group) -> streams that arrived while the device looked."""
+        found: dict[tuple[str, Address], list[StreamFact]] = {}
+        for one in self.diagnosis.streams if self.diagnosis is not None else ():
+            found.setdefault((one.interface, one.group), []).append(one)
         return found
 
     def is_local(self, instance: str, group: Address) -> bool:

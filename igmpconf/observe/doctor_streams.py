@@ -17,15 +17,6 @@ def _upstream(patient: Patient, instance: str, group: Address) -> InterfaceRow |
     return next((row for row in patient.interfaces("upstream") if row.up and (row.instance, row.family) == (instance, family_of(group))), None)
 
 
-def _entries(patient: Patient, instance: str, group: Address) -> list[MfcRow]:
-    return [row for row in patient.state.mfc if (row.instance, row.group) == (instance, group)]
-
-
-def _arriving(patient: Patient, interface: str, group: Address) -> list[StreamFact]:
-    streams = patient.diagnosis.streams if patient.diagnosis is not None else ()
-    return [one for one in streams if (one.interface, one.group) == (interface, group)]
-
-
 def _window(patient: Patient) -> str:
     return f"{patient.diagnosis.window_ms / 1000:g} s" if patient.diagnosis is not None else "0 s"
 
@@ -33,12 +24,13 @@ def _window(patient: Patient) -> str:
 def received(patient: Patient) -> Iterator[Finding]:
     """Upstream was told, and nothing comes, or nothing any more: the provider, its network, or something before us."""
     told = {(row.instance, row.group): row.interface for row in patient.state.upstream}
-    for (instance, group), uptimes in sorted(patient.joined().items(), key=str):
+    is_whole = patient.diagnosis is not None and patient.diagnosis.window_ms > 0 and not patient.diagnosis.streams_left_out
+    for (instance, group), uptimes in sorted(patient.joined.items(), key=str):
         interface, uptime_s = told.get((instance, group)), max(uptimes.values())
         row = _upstream(patient, instance, group)
-        if uptime_s < PATIENCE_S or interface is None or row is None or _arriving(patient, row.interface, group):
+        if uptime_s < PATIENCE_S or interface is None or row is None or patient.arriving.get((row.interface, group), []):
             continue
-        entries = _entries(patient, instance, group)
+        entries = patient.entries.get((instance, group), [])
         if entries and all(entry.packets == 0 and entry.state == "waiting-for-data" for entry in entries):
             yield Finding(
                 severity="warning",
@@ -49,7 +41,7 @@ def received(patient: Patient) -> Iterator[Finding]:
                 evidence=f"joined for {uptime_s} s, 0 datagrams forwarded",
                 fix=f"igmpconf sniff {interface} shows our reports; ask whoever runs the upstream network",
             )
-        elif entries and patient.diagnosis is not None and patient.diagnosis.window_ms and _is_a_stream(entries, uptime_s):
+        elif entries and is_whole and _is_a_stream(entries, uptime_s):
             packets = sum(entry.packets or 0 for entry in entries)
             yield Finding(
                 severity="warning",
@@ -83,7 +75,7 @@ def told_upstream(patient: Patient) -> Iterator[Finding]:
             )
     if patient.group is None:
         return
-    for (instance, group), uptimes in patient.joined().items():
+    for (instance, group), uptimes in patient.joined.items():
         if patient.is_local(instance, group):
             yield Finding(
                 severity="note",
@@ -98,8 +90,8 @@ def told_upstream(patient: Patient) -> Iterator[Finding]:
 
 def entries(patient: Patient) -> Iterator[Finding]:
     """Every downstream that joined is in an entry of the kernel."""
-    for (instance, group), uptimes in sorted(patient.joined().items(), key=str):
-        rows = _entries(patient, instance, group)
+    for (instance, group), uptimes in sorted(patient.joined.items(), key=str):
+        rows = patient.entries.get((instance, group), [])
         for interface in sorted(uptimes):
             hiding = [row for row in rows if row.kind == "static" and row.state != "withheld" and interface not in row.downstreams]
             if hiding:
@@ -140,11 +132,11 @@ def _anybody(row: MfcRow) -> str:
 
 def ttl(patient: Patient) -> Iterator[Finding]:
     """A datagram is passed on when its TTL is above 1, and not below the threshold of where it leaves."""
-    for (instance, group), uptimes in sorted(patient.joined().items(), key=str):
+    for (instance, group), uptimes in sorted(patient.joined.items(), key=str):
         row, proxy = _upstream(patient, instance, group), patient.proxy(instance)
         if row is None or proxy is None or patient.is_local(instance, group):
             continue
-        for stream in _arriving(patient, row.interface, group):
+        for stream in patient.arriving.get((row.interface, group), []):
             for interface in sorted(uptimes):
                 entry = next((found for found in patient.interfaces("downstream") if (found.instance, found.interface) == (instance, interface)), None)
                 configured = patient.entry(entry) if entry is not None else None
@@ -175,7 +167,7 @@ def _span(stream: StreamFact) -> str:
 
 def refused_sources(patient: Patient) -> Iterator[Finding]:
     """Streams that arrive and are dropped for where they say they come from."""
-    joined = patient.joined()
+    joined = patient.joined
     for row in patient.interfaces("upstream"):
         link = patient.link(row.interface)
         for stream in patient.diagnosis.streams if patient.diagnosis is not None else ():

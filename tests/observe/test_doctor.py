@@ -10,7 +10,7 @@ import pytest
 from igmpconf.model.canon import from_plain
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.diagnosis import Diagnosis, KernelOption, LinkFact, TableFact
-from igmpconf.model.state import Counter, DeviationRow, DeviceState, GroupRow, HeardQuerier, InterfaceRow, QuerierState
+from igmpconf.model.state import Counter, DeviationRow, DeviceState, GroupRow, HeardQuerier, InterfaceRow, MfcRow, QuerierState, UpstreamRow
 from igmpconf.observe.doctor import CODES, SYMPTOMS, Patient, diagnose, plain
 
 CONFIG = from_plain(DeviceConfig, {"igmp-proxy": [{"name": "default", "interfaces": [{"interface": "wan", "upstream": True}, {"interface": "br0"}]}]})
@@ -150,3 +150,39 @@ def test_a_finding_as_json():
     (one,) = found(dataclasses.replace(WAN, up=False), BR0, diagnosis=None)
     assert list(plain(one)) == ["severity", "code", "where", "seen", "cause", "evidence", "fix", "symptoms"]
     assert plain(one)["symptoms"] == list(CODES["upstream/not-up"][0])
+
+
+def many_groups(number: int) -> DeviceState:
+    wanted = [ipaddress.ip_address(f"239.1.2.{last}") for last in range(1, number + 1)]
+    return DeviceState(
+        groups=tuple(dataclasses.replace(group(60), group=one) for one in wanted),
+        upstream=tuple(UpstreamRow(instance="default", interface="wan", group=one, mode="exclude") for one in wanted),
+        mfc=tuple(
+            MfcRow(
+                instance="default",
+                family="ipv4",
+                source="*",
+                group=one,
+                upstream="wan",
+                downstreams=("br0",),
+                packets=9_999,
+                kind="learned",
+                state="forwarding",
+            )
+            for one in wanted
+        ),
+    )
+
+
+def test_many_alike_are_told_by_the_first_few():
+    rows = found(state=many_groups(20))
+    assert [one.code for one in rows] == ["stream/stopped"] * 5
+    assert rows[-1].evidence.endswith("; and 15 more like it")
+    assert len(found(state=many_groups(5))) == 5
+    assert "more like it" not in found(state=many_groups(5))[-1].evidence
+
+
+def test_a_stream_that_was_left_out_of_the_answer_is_not_taken_for_stopped():
+    assert codes(state=many_groups(1)) == ["stream/stopped"]
+    assert codes(state=many_groups(1), diagnosis=dataclasses.replace(LOOKED, streams_left_out=True)) == []
+    assert codes(state=many_groups(1), diagnosis=dataclasses.replace(LOOKED, window_ms=0)) == []

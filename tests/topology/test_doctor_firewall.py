@@ -68,7 +68,7 @@ def test_what_only_a_look_can_tell_is_seen_to_be_dropped(site, practice, nft):
 def test_reports_are_dropped_by_the_policy_though_none_comes(practice, nft):
     practice.start()
     nft("input", "drop", "ct state vmap '{ established : accept, related : accept, invalid : drop }'", "iifname lo accept", "iifname { wan, lan1 } accept")
-    (found,) = practice.expect(("firewall/drops-reports", "default/lan0"))
+    (found,) = practice.expect(("firewall/drops-reports", "default/lan0"), window_ms=0)
     assert "policy drop in chain inet fw input" in found.cause
     assert found.evidence.startswith("0 packets")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -95,3 +96,17 @@ def test_without_anything_the_device_is_this_machine(igmpconf, place):
     said = igmpconf("show", "groups")
     assert "device: local" in said.err
     assert said.code == 5
+
+
+def test_a_floor_of_the_example_takes_31_rooms_and_not_one_more(igmpconf, place):
+    for name in ("inventory", "templates"):
+        shutil.copytree(ROOT / name, place / name)
+    file = place / "inventory" / "host_vars" / "hotel-floor2.yaml"
+    file.write_text('rooms: "{{ range(101, 132) | list }}"\n')
+    assert igmpconf("validate", "-l", "hotel-floor2").code == 0
+    file.write_text('rooms: "{{ range(101, 133) | list }}"\n')
+    said = igmpconf("validate", "-l", "hotel-floor2")
+    assert said.code == 3
+    assert "templates/desired/hotel-floor.yaml.j2:13:" in said.err
+    assert "interfaces has 33 entries, the limit is 32" in said.err
+    assert "MAXVIFS" in said.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +41,9 @@ _MLD_QUERY = 130
 class Causes:
     """Stands before a machine and remembers what it was told last; the words are made only when somebody asks."""
 
-    def __init__(self, family: Family, log: Callable[[Note], None]) -> None:
+    def __init__(self, family: Family, log: Callable[[Note], None], name_of: Callable[[IfIndex], str]) -> None:
         self._family = family
+        self._name_of = name_of
         self._log = log
         self._event: Event = TimePassed()
         self._text: str | None = None
@@ -76,9 +76,9 @@ class Causes:
         match self._event:
             case PacketReceived(ifindex, sender, _, payload):
                 kind = "query" if payload[:1] in {bytes((igmp.QUERY,)), bytes((_MLD_QUERY,))} else "report"
-                return f"{kind} of {ipaddress.ip_address(sender)} on {_name(ifindex)}"
+                return f"{kind} of {self._family.text(sender)} on {self._name_of(ifindex)}"
             case PacketsReceived(packets):
-                return f"{len(packets)} messages on {', '.join(sorted({_name(packet.ifindex) for packet in packets}))}"
+                return f"{len(packets)} messages on {', '.join(sorted({self._name_of(packet.ifindex) for packet in packets}))}"
             case LinkChanged(_, name, is_up):
                 return f"{name} is {'up' if is_up else 'down'}"
             case LinkRemoved():
@@ -90,7 +90,7 @@ class Causes:
             case EffectFailed(effect, errno):
                 return f"{type(effect).__name__} was refused, errno {errno}"
             case CacheMissed(ifindex, source) | WrongInterface(ifindex, source):
-                return f"datagram of {ipaddress.ip_address(source)} on {_name(ifindex)}"
+                return f"datagram of {self._family.text(source)} on {self._name_of(ifindex)}"
             case TimePassed():
                 return "a timer"
             case _:

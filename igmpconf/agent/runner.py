@@ -49,6 +49,7 @@ from igmpconf.runtime import Clock, Driver, PromptSelector
 
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn: a NETCONF session waits 2 ms while hosts refresh, 20 ms while all are new
+_SOON_MS = 1  # messages of one millisecond: more may wait, and are read together
 _MOST_BATCHES = 1_000  # read before a deadline is believed: more than the receive buffer holds
 _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
 
@@ -85,6 +86,7 @@ class _Instance:
         *,
         hear: Callable[[_Instance], None],
         recorder: EngineRecorder | None,
+        name_of: Callable[[IfIndex], str],
         was_held: bool,
     ) -> None:
         self.key = key
@@ -92,7 +94,7 @@ class _Instance:
         self.table = table
         self.config: ProxyConfig | None = None
         self._log = log
-        self._cause = Causes(table.family, self._note)
+        self._cause = Causes(table.family, self._note, name_of)
         self.performer = Performer(table, self._note)
         self._bridge_links = BridgeLinks(key[2], table.family) if key[2] else None
         tap = recorder.tap(key[:2], _drawn, clock()) if recorder is not None else None
@@ -100,6 +102,7 @@ class _Instance:
         machine = self._cause.around(tap.around(self.engine) if tap is not None else self.engine)
         self.driver: Driver[Event, Effect] = Driver(machine, self._perform, TimePassed(), clock=clock, loop=loop, hear_first=lambda: hear(self))
         self.heard_ms = 0
+        self.most_at_once = 1
         self._is_trying = False
         self._refusal: EffectFailed | None = None
 
@@ -292,7 +295,17 @@ class Runner:
         table, sock = self._held.get(key) or (self._free_table(key[1]), None)
         handle = self._kernel.open_bridge(family, key[2], self._log, sock) if key[2] else self._kernel.open_table(family, table, sock)
         try:
-            instance = _Instance(key, handle, self._clock, self._loop, self._log, hear=self._hear_all, recorder=self._recorder, was_held=sock is not None)
+            instance = _Instance(
+                key,
+                handle,
+                self._clock,
+                self._loop,
+                self._log,
+                hear=self._hear_all,
+                recorder=self._recorder,
+                name_of=self._name_of,
+                was_held=sock is not None,
+            )
         except OSError as error:
             if sock is None:  # one that was held stays held, for the next attempt
                 handle.close()
@@ -352,15 +365,15 @@ class Runner:
 
     def _readable(self, instance: _Instance) -> None:
         """Nearly always there is one message; where another came just before there may be many, and they are read together."""
-        now_ms = self._clock()
-        limit = 1 if now_ms != instance.heard_ms else _BATCH
-        instance.heard_ms = now_ms
-        arrivals = instance.table.receive(limit)
+        arrivals = instance.table.receive(instance.most_at_once)
         if len(arrivals) == 1 and type(packet := arrivals[0]) is PacketReceived:
             if (packet.ifindex, packet.sender) not in self._own:
                 instance.hear_one(packet)
         elif arrivals:
             instance.driver.feed(self._events(arrivals))
+        now_ms = self._clock()
+        instance.most_at_once = _BATCH if now_ms - instance.heard_ms < _SOON_MS else 1
+        instance.heard_ms = now_ms
 
     def _events(self, arrivals: Sequence[Arrival]) -> list[Event]:
         own = self._own  # the kernel's own host side reports its memberships too; they are not a listener's
@@ -392,6 +405,10 @@ class Runner:
             self._remember(interface)
         for instance in self._instances.values():
             instance.hear_links(news, self._interfaces)
+
+    def _name_of(self, ifindex: IfIndex) -> str:
+        interface = self._interfaces.get(ifindex)
+        return interface.name if interface is not None else f"interface {ifindex}"
 
     def _remember(self, interface: Interface) -> None:
         self._forget(interface.ifindex)

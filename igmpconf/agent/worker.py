@@ -32,10 +32,11 @@ from igmpconf.linux.examination import examine
 from igmpconf.linux.flows import Flows
 from igmpconf.linux.kernel import Kernel
 from igmpconf.linux.system import SystemKernel
-from igmpconf.observe.log import for_journal
+from igmpconf.observe.log import BookHandler, for_journal
 from igmpconf.observe.record import Recorder, program_version
 from igmpconf.runtime import PromptSelector
 
+_PROGRAM = logging.getLogger("igmpconf")
 PID_FILE = "engine.pid"
 _YOUNG_OBJECTS = 5_000  # before they are looked through: a listener does not wait for a pass over thousands of groups
 _AT_ONCE = frozenset({"warning", "error"})
@@ -175,7 +176,7 @@ class Unhurried:
 def _log_note(note: Note, at_s: float | None = None) -> None:
     logger = logging.getLogger("igmpconf.engine")
     level = _LEVELS[note.level]
-    if logger.isEnabledFor(level):
+    if logger.isEnabledFor(level) and not any(type(handler) is BookHandler and handler.leaves_out(note.level, note.event) for handler in _PROGRAM.handlers):
         # a burst of joins is as many lines, most of which nobody keeps: no search for the caller, words only when they are written
         extra = {"event": note.event, "fields": note.fields}
         record = logger.makeRecord(logger.name, level, __file__, 0, "%s %s", (note.event, _Said(note.fields)), None, extra=extra)

@@ -27,6 +27,7 @@ _GONE = frozenset({errno.EADDRNOTAVAIL, errno.ENOENT, errno.ENODEV})
 _RANK: dict[type[Effect], int] = {SetVif: 0, SetRoute: 1, ClearRoute: 1, SendPacket: 2, ClearVif: 3, Note: 4}
 
 _Key = tuple[bytes | None, bytes | None]
+_MOST_SHARED = 1_000
 
 
 class Performer:
@@ -43,6 +44,7 @@ class Performer:
         self._claimed: set[IfIndex] = set()
         self._next_vif = 0
         self._forestalled: SetRoute | None = None
+        self._ttls: dict[tuple[tuple[IfIndex, int], ...], bytes] = {}  # as long as the vifs are as they are; entries that leave alike are many
         self.found: tuple[RouteEntry, ...] = tuple(table.routes())
         self._wanted: dict[_Key, SetRoute] = {
             (entry.source, entry.group): SetRoute(entry.source, entry.group, entry.iif, entry.oifs) for entry in self.found if entry.iif is not None
@@ -106,13 +108,18 @@ class Performer:
         parent = self._vifs.get(route.iif)
         if parent is None:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        self._table.set_route(route.source, route.group, parent, self._ttls.get(route.oifs) or self._ttls_of(route.oifs))
+        self._made.add(key)
+
+    def _ttls_of(self, oifs: tuple[tuple[IfIndex, int], ...]) -> bytes:
         ttls = bytearray(_NO_OIFS)
-        for ifindex, ttl in route.oifs:
+        for ifindex, ttl in oifs:
             vif = self._vifs.get(ifindex)
             if vif is not None:
                 ttls[vif] = ttl
-        self._table.set_route(route.source, route.group, parent, bytes(ttls))
-        self._made.add(key)
+        if len(self._ttls) >= _MOST_SHARED:
+            self._ttls.clear()
+        return self._ttls.setdefault(oifs, bytes(ttls))
 
     def _unmake(self, key: _Key) -> None:
         if key not in self._made:
@@ -143,6 +150,7 @@ class Performer:
             vif = self._free_vif()
             self._table.add_vif(vif, ifindex)
             self._vifs[ifindex] = vif
+            self._ttls.clear()
             self._remake(lambda route: _names(route, ifindex))
         if effect.is_upstream:
             self._table.leave_routers(ifindex)
@@ -162,6 +170,7 @@ class Performer:
         self._claimed.discard(ifindex)
         self._table.leave_routers(ifindex)
         vif = self._vifs.pop(ifindex, None)
+        self._ttls.clear()
         if vif is None:
             return
         self._remake(lambda route: _names(route, ifindex))

@@ -96,6 +96,16 @@ class LogBook:
         self._lines.append(row)
         return row
 
+    def leaves_out(self, level: str, event: str) -> bool:
+        """Whether a line would be one too many of its event, whatever it says; then it is counted as left out already."""
+        if level in _ALWAYS:
+            return False
+        burst = self._bursts.get(event)
+        if burst is None or burst[1] < _BURST or self._clock_ms() - burst[0] >= _BURST_MS:
+            return False
+        burst[2] += 1
+        return True
+
     def _left_out(self, key: tuple[object, ...], event: str, now_ms: int) -> int | None:
         """How many lines like this were left out before it, or None when this one is left out too."""
         same = self._seen.get(key)
@@ -160,6 +170,10 @@ class BookHandler(logging.Handler):
     def __init__(self, book: LogBook) -> None:
         super().__init__()
         self._book = book
+
+    def leaves_out(self, level: str, event: str) -> bool:
+        """Whether there is no use in making a record of it (LogBook)."""
+        return self._book.leaves_out(level, event)
 
     def emit(self, record: logging.LogRecord) -> None:
         level = next(name for number, name in _LEVELS if record.levelno >= number)

@@ -66,3 +66,28 @@ def test_the_line_has_the_time_of_the_note():
         logger.removeHandler(handler)
         logger.setLevel(level)
     assert [line.time for line in book.page().lines] == ["1970-01-12T13:46:40.125Z"]
+
+
+def test_what_a_burst_leaves_out_is_counted_without_a_record():
+    book = LogBook(clock_ms=lambda: now[0])
+    now = [0]
+    handler = BookHandler(book)
+    records = []
+    handler.addFilter(lambda record: records.append(record) is None)
+    program, logger = logging.getLogger("igmpconf"), logging.getLogger("igmpconf.engine")
+    level = logger.level
+    program.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        for number in range(1_000):
+            _log_note(Note("info", "membership/joined", {"group": str(number)}))
+        assert len(records) == 200
+        now[0] = 1_000
+        _log_note(Note("info", "membership/joined", {"group": "another"}))
+        assert book.page().lines[-1].repeated == 800
+        for number in range(300):
+            _log_note(Note("warning", "kernel/refused", {"about": str(number)}))
+        assert len(records) == 501
+    finally:
+        program.removeHandler(handler)
+        logger.setLevel(level)

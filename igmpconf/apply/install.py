@@ -260,6 +260,12 @@ class Installer:
                 hint="NETCONF needs a subsystem, which Dropbear does not have: install openssh-server",
             )
 
+        other = facts.get("subsystem", "")
+        if other and "igmpconf-agent" not in other:
+            raise IgmpconfError(
+                f"{device}: sshd leads NETCONF to another program: {other}", hint="one sshd has one subsystem netconf: take that line out first"
+            )
+
     def _place(self, data: bytes, undo: _Undo) -> None:
         place = f"{self.layout.program}-{hashlib.sha256(data).hexdigest()[:_DIGITS]}.pyz"
         undo.add("remove the program", lambda: self._must("remove the program", f'rm -f "$PROGRAM" {shlex.quote(place)}'))

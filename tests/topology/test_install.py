@@ -115,6 +115,10 @@ def test_from_nothing_to_a_stream_to_another_version_to_nothing(net, device, igm
 
 def test_what_fails_half_way_is_taken_back(net, device, igmpconf):  # noqa: F811
     root = str(device.root)
+    (device.home / "sshd_config").write_text("Subsystem netconf /opt/other/netconfd\n" + device.config)
+    assert "sshd leads NETCONF to another program: Subsystem netconf /opt/other/netconfd" in igmpconf("agent", "install", "router", "--root", root, expected=1)
+    assert not (device.root / "usr").exists()
+    (device.home / "sshd_config").write_text(device.config.partition("\n")[2])
     (device.root / "run/sshd.pid").rename(device.root / "run/other.pid")  # so that sshd cannot be told
     before = device.config
     said = igmpconf("agent", "install", "router", "--root", root, expected=1)

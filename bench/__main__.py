@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench import peer
+from bench import fleet, peer
 from bench.apply import apply_rows
 from bench.joins import FAST_PER_S, joins
 from bench.joins import RATE_PER_S as JOIN_RATE_PER_S
@@ -43,14 +43,20 @@ Row = dict[str, object]
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description="igmpconf beside Debian's igmpproxy, in the same namespaces")
     parser.add_argument("--joins", type=int, default=100, help="joins per IGMP version (default 100)")
-    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, rpc or scale, or parts of them")
+    parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, rpc, scale or fleet, or parts of them")
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"the same as --only; scale (ten minutes) is made of {', '.join(MEASURES)}, rpc of {', '.join(RPC_MEASURES)}"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"the same as --only; scale (ten minutes) is made of {', '.join(MEASURES)}, rpc of {', '.join(RPC_MEASURES)}, "
+        f"fleet of {', '.join(fleet.MEASURES[1:])}",
     )
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--markdown", type=Path, help="also put the table into this file, below the line that marks it")
     options = parser.parse_args()
     wanted = set(options.parts or options.only.split(","))
+    if wanted & set(fleet.MEASURES):
+        return fleet.run(wanted, options)
     rows: list[Row] = []
     is_undisturbed = False
     if wanted & {"joins", "loss"}:

@@ -1,6 +1,7 @@
 """The agent's command line: `igmpconf-agent run`, `igmpconf-agent netconf` and `igmpconf-agent upgrade`.
 
 `run` is two processes, see keeper.py: this file starts the keeper, and is what the keeper starts as worker.
+`netconf` is started for every session, on slow devices too, so everything that it does without is imported later.
 """
 
 from __future__ import annotations
@@ -12,11 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from igmpconf.agent.keeper import Keeper, KeeperLink, control_path, inherited, is_going_on, note_program, say
 from igmpconf.agent.relay import relay
-from igmpconf.agent.sshoptions import SshOptions
-from igmpconf.errors import IgmpconfError
-from igmpconf.linux.refusal import lacking, missing_capabilities
 
 _STATE_DIR = Path("/var/lib/igmpconf")
 _SOCKET = Path("/run/igmpconf/agent.sock")
@@ -68,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.verb == "netconf":
         return relay(options.socket)
+    from igmpconf.agent.keeper import say  # noqa: PLC0415 - not for a relay
+    from igmpconf.errors import IgmpconfError  # noqa: PLC0415 - as above
+
     if options.verb == "upgrade":
         return _upgrade(options)
     if (options.ssh or options.ssh_fd is not None) and not (options.host_key and options.authorized_keys):
@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _upgrade(options: argparse.Namespace) -> int:
     from igmpconf.agent.exchange import upgrade  # noqa: PLC0415 - of use to nobody else
+    from igmpconf.agent.keeper import say  # noqa: PLC0415 - not for a relay
+    from igmpconf.errors import IgmpconfError  # noqa: PLC0415 - as above
 
     try:
         return upgrade(options.file, state_dir=options.state_dir, serving=options.socket)
@@ -92,6 +94,8 @@ def _upgrade(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from igmpconf.agent.keeper import Keeper, KeeperLink, control_path, inherited, is_going_on, note_program  # noqa: PLC0415 - not for a relay
+
     held = inherited()
     extra_fds = () if options.ssh_fd is None else (options.ssh_fd,)
     command = (sys.executable, "-P", "-m", "igmpconf.agent.main", *arguments)
@@ -109,6 +113,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     ssh = None
     if options.ssh or options.ssh_fd is not None:
+        from igmpconf.agent.sshoptions import SshOptions  # noqa: PLC0415 - with --ssh only
+
         ssh = SshOptions(
             address=_split(options.ssh) if options.ssh else None,
             listen_fd=None if options.ssh_fd is None else os.dup(options.ssh_fd),
@@ -129,6 +135,9 @@ def _own_place() -> str:
 
 def _check_start(options: argparse.Namespace) -> None:
     """What no retry would cure is said before anything is started."""
+    from igmpconf.errors import IgmpconfError  # noqa: PLC0415 - not for a relay
+    from igmpconf.linux.refusal import lacking, missing_capabilities  # noqa: PLC0415 - as above
+
     missing = missing_capabilities()
     if missing:
         raise lacking("route multicast", missing)

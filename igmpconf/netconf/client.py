@@ -39,7 +39,7 @@ OURS = "urn:igmpconf:yang:igmpconf"
 OUR_NETCONF = "urn:igmpconf:yang:igmpconf-netconf"
 
 RPC_TIMEOUT_S = 30.0
-HELLO_TIMEOUT_S = 10.0
+HELLO_TIMEOUT_S = 30.0  # a slow device has a relay to start first
 _READ_BYTES = 65536
 _DRAIN_S = 2.0  # for the last request of a session to leave; a peer that reads nothing for so long has no use for it
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from igmpconf.agent.main import main
@@ -33,9 +36,16 @@ def test_netconf_without_an_agent_is_5(tmp_path, capsys):
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("igmpconf.agent.main.missing_capabilities", lambda: ())
+    monkeypatch.setattr("igmpconf.linux.refusal.missing_capabilities", lambda: ())
     (tmp_path / "file").touch()
     assert main(["run", "--state-dir", str(tmp_path / "file" / "state"), "--socket", str(tmp_path / "a.sock")]) == 1
     said = capsys.readouterr().err
     assert f"cannot create {tmp_path}/file/state" in said
     assert "--state-dir" in said
+
+
+def test_a_relay_loads_next_to_nothing():
+    """It is started for every session: on a slow router each module costs."""
+    script = "import sys; from igmpconf.agent.main import main; main(['netconf', '--socket', '/nowhere']); print(*sorted(m for m in sys.modules if m.startswith('igmpconf')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["igmpconf", "igmpconf.agent", "igmpconf.agent.main", "igmpconf.agent.relay"]

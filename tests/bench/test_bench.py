@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import igmp
+from bench import fleet, igmp
 from igmpconf.engine.messages import Query
 from igmpconf.engine.wire.checksum import is_intact
 from igmpconf.engine.wire.igmp import decode
@@ -48,3 +48,16 @@ def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
     for version in (2, 3):
         assert rows[f"report to first datagram, v{version}, never"]["igmpconf"] == 0
         assert rows[f"join to report upstream, v{version}, never"]["igmpconf"] == 0
+
+
+def test_the_scale_of_a_fleet_is_measured_from_inside_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "SIZES", (1, 3))
+    one, three = fleet.scale_rows(tmp_path)
+    assert (one["measure"], three["measure"]) == ("1 devices, 50 ms away", "3 devices, 50 ms away")
+    for row in (one, three):
+        assert all(float(str(row[name])) > 0 for name in row if name != "measure"), row
+
+
+def test_rendering_is_measured_for_each_host(tmp_path: Path) -> None:
+    (row,) = fleet.render_rows(tmp_path, count=3)
+    assert float(str(row["CPU per host, ms"])) > 0

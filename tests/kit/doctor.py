@@ -72,7 +72,7 @@ class Practice:
         with NetconfClient.connect(self._target) as client:
             return device_state(client, ("interfaces", "groups"))
 
-    def expect_codes(self, wanted: set[str], *, ignoring: set[str], timeout_s: float = 15.0) -> list[Finding]:
+    def expect_codes(self, wanted: set[str], *, ignoring: set[str], timeout_s: float = 30.0) -> list[Finding]:
         """Exactly these codes, apart from those that come and go beside what the test is about."""
         last: list[Finding] = []
 
@@ -83,7 +83,7 @@ class Practice:
         wait_until(is_so, f"{wanted}", timeout_s=timeout_s, every_s=0.02)
         return last
 
-    def expect(self, *wanted: tuple[str, str], timeout_s: float = 15.0, **how: Any) -> list[Finding]:
+    def expect(self, *wanted: tuple[str, str], timeout_s: float = 30.0, **how: Any) -> list[Finding]:
         """Exactly these (code, where), in order of code; what was found last is told when it does not come to that."""
         last: list[Finding] = []
 

@@ -6,15 +6,20 @@ head --- wan [router] lan0 --- h0
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from igmpconf.errors import TransportError
 from igmpconf.linux.options import build_configuration
 from tests.kit.agent import Agent
 from tests.kit.conformance import covers
 from tests.kit.doctor import LANS
+from tests.kit.netns import wait_until
 
 pytestmark = pytest.mark.kernel
 G = "239.1.1.1"
@@ -22,7 +27,7 @@ CONFIG = {"igmp-proxy": [{"name": "default", "interfaces": [{"interface": "wan",
 
 
 def test_another_program_holds_the_routing_socket(site, practice, tmp_path):
-    """The agent goes on trying, and takes over when the other one has ended."""
+    """The agent runs, wants its configuration in force, and goes on trying."""
     # MRT_INIT on a raw IGMP socket
     program = "import socket, sys; s = socket.socket(2, 3, 2); s.setsockopt(0, 200, 1); print(1, flush=True); sys.stdin.read()"
     other = site.router.popen([sys.executable, "-c", program], stdin=-1, stdout=-1)
@@ -32,7 +37,6 @@ def test_another_program_holds_the_routing_socket(site, practice, tmp_path):
     assert f"(pid {other.pid})" in found.evidence
     assert "python" in found.evidence
     other.communicate()
-    practice.expect(timeout_s=30)
     practice.stop()
 
 
@@ -113,3 +117,22 @@ def _pairs(names: list[tuple[str, str]]) -> str:
 
 def _batch(commands: str) -> None:
     subprocess.run(["ip", "-batch", "-"], input=commands, text=True, check=True)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_look_ends_with_the_agent_and_leaves_nothing_behind(site, practice, how):
+    """Stopped, it cleans up itself; killed, the next one does."""
+    practice.start()
+    practice.expect(window_ms=0)
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(practice.visit, window_ms=60_000)
+        wait_until(lambda: "igmpconf_doctor" in site.router.run("nft list tables"), "the look has begun")
+        if how == "stopped":
+            practice.stop()
+        else:
+            before = practice.agent.engine_pid()
+            os.kill(before, signal.SIGKILL)
+            wait_until(lambda: practice.agent.engine_pid(other_than=before), "another engine")
+        with pytest.raises(TransportError):
+            looking.result(20)
+    wait_until(lambda: "igmpconf_doctor" not in site.router.run("nft list tables"), "the packet filter is as before")

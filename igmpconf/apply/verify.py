@@ -174,6 +174,5 @@ def _forwarded(state: DeviceState) -> set[LiveGroup]:
     return {
         LiveGroup.of(row.instance, row.interface, row.group)
         for row in state.groups
-        if is_stream(row.group)
-        and any(row.interface in route.downstreams for route in routes.get((row.instance, str(row.group)), ()))
+        if is_stream(row.group) and any(row.interface in route.downstreams for route in routes.get((row.instance, str(row.group)), ()))
     }

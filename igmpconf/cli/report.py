@@ -40,7 +40,7 @@ def report(*, device: str | None, limit: str | None, inventory: Path | None, out
         out.write_text(_html(page), encoding="utf-8")
     except OSError as error:
         raise IgmpconfError(f"the report cannot be written to {out}: {error.strerror}") from None
-    talk(f"{out}: {len(page.devices)} devices, {page.count('ok')} as wanted")
+    talk(f"{out}: {_devices(page)}, {page.count('ok')} as wanted")
     return 0
 
 
@@ -72,7 +72,7 @@ def _html(page: Report) -> str:
 
 
 def _markdown(page: Report) -> Iterator[str]:
-    said = [f"{len(page.devices)} devices", f"{page.count('ok')} as wanted"]
+    said = [_devices(page), f"{page.count('ok')} as wanted"]
     said += [f"{page.count(status)} {status}" for status in ("differs", "deviates", "unreachable") if page.count(status)]
     yield from ("# Multicast proxies", "", f"{page.at}: {', '.join(said)}.", "")
     yield from ("| device | status | interfaces | groups | hosts | forwarded | version, uptime | last commit |", "|---|---|--:|--:|--:|--:|---|---|")
@@ -85,6 +85,10 @@ def _markdown(page: Report) -> Iterator[str]:
         yield _row(group.group, str(group.devices), str(group.interfaces), str(group.hosts), size_text(group.bytes))
     if page.groups_left_out:
         yield from ("", f"and {page.groups_left_out} more groups")
+
+
+def _devices(page: Report) -> str:
+    return f"{len(page.devices)} device{'s' * (len(page.devices) != 1)}"
 
 
 def _row(*cells: str) -> str:

@@ -67,7 +67,7 @@ paces = st.builds(Pace, waves=st.lists(shares, max_size=3).map(tuple), max_failu
     st.lists(st.sampled_from([10, 10, 10, 10_000, 29_000]), max_size=60),
     st.none() | st.integers(1, 50),
 )
-def test_whatever_gets_lost_the_fleet_ends_as_promised(atomic, pace, attempts, patience_ms, fates, picks, waits, stop_at):  # noqa: PLR0917 - one of each
+def test_whatever_gets_lost_the_fleet_ends_as_promised(atomic, pace, attempts, patience_ms, fates, picks, waits, stop_at):
     machine = rollout(atomic, pace, attempts=attempts, device_timeout_ms=patience_ms)
     wait_of = iter(waits)
     begun: set[str] = set()

@@ -98,7 +98,7 @@ def test_nc_141_146_the_stream_and_its_capabilities(service):
         (None, None, {"filter": '<filter type="xpath" select="/"/>'}, ("protocol", "bad-attribute"), None),
     ],
 )
-def test_nc_142_subscriptions_that_are_refused(service, start, stop, more, kind, info):  # noqa: PLR0917 - a table
+def test_nc_142_subscriptions_that_are_refused(service, start, stop, more, kind, info):
     given = {name: minutes(service, number) for name, number in (("startTime", start), ("stopTime", stop)) if number is not None}
     with service.client() as client:
         error = client.error(create(**given, **more))

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from igmpconf.apply.rows import VIEWS
 from igmpconf.cli.import_ import READERS
 from igmpconf.cli.main import cli
-from igmpconf.apply.rows import VIEWS
 from igmpconf.schema.load import dump
 from tests.docs.claims import ROOT
 from tests.kit.conformance import covers

@@ -58,7 +58,7 @@ def _packed(text: str) -> bytes:
 class World:
     """What one family calls its things."""
 
-    def __init__(self, family: Family, groups: str, sources: str, hosts: str, routers: str, configs: Sequence[dict[str, Any] | None]) -> None:  # noqa: PLR0917 - a table row
+    def __init__(self, family: Family, groups: str, sources: str, hosts: str, routers: str, configs: Sequence[dict[str, Any] | None]) -> None:
         self.family = family
         self.groups = [_packed(one) for one in groups.split()]
         self.sources = [_packed(one) for one in sources.split()]

@@ -211,7 +211,7 @@ class Net:
         made.call(_write, "/proc/sys/net/ipv6/conf/default/accept_dad", "0")
         return made
 
-    def veth(self, a: Namespace, a_name: str, b: Namespace, b_name: str, a_address: str = "", b_address: str = "") -> None:  # noqa: PLR0917 - one end, other end
+    def veth(self, a: Namespace, a_name: str, b: Namespace, b_name: str, a_address: str = "", b_address: str = "") -> None:
         """A cable from `a` to `b`, up, with an address at either end."""
         self._root.run(f"ip link add name {a_name} netns {a.pid} type veth peer name {b_name} netns {b.pid}")
         for end, name, address in ((a, a_name, a_address), (b, b_name, b_address)):

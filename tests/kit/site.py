@@ -36,7 +36,7 @@ def addressed(inside: Namespace, ifname: str, cable: int, number: int) -> None:
     sysctl(inside, f"ipv4/conf/{ifname}/rp_filter", 0)
 
 
-def cable(net: Net, number: int, a: Namespace, a_name: str, b: Namespace, b_name: str) -> None:  # noqa: PLR0917 - one end, other end
+def cable(net: Net, number: int, a: Namespace, a_name: str, b: Namespace, b_name: str) -> None:
     """`a` is .1, `b` is .2."""
     net.veth(a, a_name, b, b_name)
     addressed(a, a_name, number, 1)
@@ -51,7 +51,7 @@ def switch(net: Net, name: str, *, snooping: bool = False) -> Namespace:
     return made
 
 
-def plug(net: Net, into: Namespace, port: str, device: Namespace, ifname: str, number: int, host: int) -> None:  # noqa: PLR0917 - one end, other end
+def plug(net: Net, into: Namespace, port: str, device: Namespace, ifname: str, number: int, host: int) -> None:
     """Connect `device` to a switch; it gets address `host` of cable `number`."""
     net.veth(into, port, device, ifname)
     into.run(f"ip link set {port} master br0")

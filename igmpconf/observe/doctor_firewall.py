@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from igmpconf.model.diagnosis import DropFact
 from igmpconf.observe.doctor_patient import Finding, Patient
 
-_GUARD = "inet igmpconf "  # our own table, which drops what the desired state says it should
+# What we drop ourselves to keep streams apart (linux/guard.py): as wanted, and where it harms, told as stream/foreign-source.
+_GUARD, _GUARDING = "inet igmpconf ", (" only sources of ", " local groups, ")
 
 
 def drops(patient: Patient) -> Iterator[Finding]:
@@ -18,8 +19,12 @@ def drops(patient: Patient) -> Iterator[Finding]:
     joined = {group for _, group in patient.joined}
     together: dict[tuple[str, str, str, str, str, str], list[DropFact]] = {}
     for fact in patient.diagnosis.drops:
-        is_ours = fact.chain.startswith(_GUARD) or (fact.arrives not in roles and fact.leaves not in roles)
-        if is_ours or (fact.what == "stream" and fact.group != "*" and fact.group not in {str(group) for group in joined}):
+        is_wanted = fact.chain.startswith(_GUARD) and any(words in fact.rule for words in _GUARDING)
+        if (
+            is_wanted
+            or (fact.arrives not in roles and fact.leaves not in roles)
+            or (fact.what == "stream" and fact.group != "*" and fact.group not in {str(group) for group in joined})
+        ):
             continue
         together.setdefault((fact.hook, fact.what, fact.arrives, fact.leaves, fact.chain, fact.rule), []).append(fact)
     for facts in together.values():
@@ -66,10 +71,10 @@ def _evidence(facts: list[DropFact], window_ms: int) -> str:
 
 def _fix(patient: Patient, fact: DropFact) -> str:
     firewall = patient.config.firewall
-    if firewall is None or not firewall.manage:
-        return "firewall: {manage: yes}"
     if "igmpconf:" in fact.rule:
         return "firewall: rules: take out the rule that drops it"
+    if firewall is None or not firewall.manage:
+        return "firewall: {manage: yes}"
     return f"take that rule out of chain {fact.chain}; firewall: {{manage: yes}} reaches hooks input, forward and output"
 
 

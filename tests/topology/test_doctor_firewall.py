@@ -101,3 +101,13 @@ def test_mld_is_dropped(practice, nft):
     practice.start(family=["ipv6"])
     nft("input", "accept", "iifname lan1 icmpv6 type '{ mld-listener-report, mld2-listener-report }' drop")
     practice.expect(("firewall/drops-reports", "default/lan1"))
+
+
+@covers("R090", "R102")
+def test_a_rule_of_the_desired_state_drops_the_stream(site, practice):
+    rule = {"sequence": 10, "chain": "forward", "action": "drop", "protocol": "udp", "destination": "239.1.1.0/24", "out-interface": "lan0"}
+    practice.start(device={"firewall": {"rules": [rule]}})
+    site.member(site.h0, G).join()
+    (found,) = practice.expect(("firewall/drops-streams", "default/wan"), window_ms=0)
+    assert found.fix == "firewall: rules: take out the rule that drops it"
+    assert f"from wan to lan0, {G} among them" in found.seen

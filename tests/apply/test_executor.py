@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
@@ -94,6 +95,20 @@ def test_the_same_plan_twice_does_nothing_the_second_time(agent):
     again = apply(agent, home(), plan=plan, persist_id="p1-2")
     assert (again.phase, again.failure) == (Phase.UNCHANGED, None)
     assert len(running(agent)[1].history) == commits
+
+
+def test_the_access_rules_of_the_device_stay_as_they_are(agent):
+    nacm = "{urn:ietf:params:xml:ns:yang:ietf-netconf-acm}"
+    rules = Element(f"{nacm}nacm")
+    SubElement(SubElement(rules, f"{nacm}rule-list"), f"{nacm}name").text = "of the operator"
+    with NetconfClient.connect(agent.target) as client:
+        client.edit([rules], default_operation="merge")
+        client.commit()
+    assert apply(agent, home("lan1")).phase is Phase.CONFIRMED
+    assert apply(agent, DeviceConfig(), persist_id="p2").phase is Phase.CONFIRMED
+    with NetconfClient.connect(agent.target) as client:
+        assert [one.text for one in client.get_config().iter(f"{nacm}name")] == ["of the operator"]
+    assert running(agent)[0] == DeviceConfig()  # which are no part of what a plan is about
 
 
 def test_a_plan_against_another_state_is_refused_and_leaves_nothing_behind(agent):

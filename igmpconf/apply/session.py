@@ -192,14 +192,20 @@ class DeviceSession:
             case steps.Unlock():
                 client.unlock()
             case steps.Inspect():
-                state = device_state(client, ("agent",))
-                pending = state.agent.pending_persist_id if state.agent is not None else None
-                return Seen(digest=digest(running_config(client)), pending=pending)
+                return self._inspected(client)
             case steps.Interrupt() | steps.Leg():
                 raise AssertionError(f"{effect} is not for a session")
             case _:
                 assert_never(effect)
         return None
+
+    @staticmethod
+    def _inspected(client: NetconfClient) -> Seen:
+        """What runs and what waits, of one moment: between two replies a commit that is under way may come into force."""
+        agent = device_state(client, ("agent",)).agent
+        pending = agent.pending_persist_id if agent is not None else None
+        runs = agent.running_digest if agent is not None else None
+        return Seen(digest=runs if runs is not None else digest(running_config(client)), pending=pending)
 
     def _lock(self, client: NetconfClient) -> None:
         try:

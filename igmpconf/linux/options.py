@@ -59,7 +59,7 @@ def _needs(config: DeviceConfig, links: Mapping[str, LinkState]) -> Iterator[tup
         if of_family:
             yield option, f"family {family} of instance {of_family[0].name}", lambda table=table: (_NET / table).exists()  # type: ignore[misc]
         if len(of_family) > 1:
-            yield f"{option}_MULTIPLE_TABLES", f"instances {of_family[0].name} and {of_family[1].name} side by side", lambda rules=rules: _has_rules(rules)  # type: ignore[misc]
+            yield f"{option}_MULTIPLE_TABLES", f"instances {of_family[0].name} and {of_family[1].name} side by side", lambda rules=rules: has_rules(rules)  # type: ignore[misc]
     if config.vlans:
         yield "VLAN_8021Q", f"VLAN {config.vlans[0].name}", lambda: (_NET / "vlan").exists() or None  # it may be a module that waits
     if config.firewall is not None:
@@ -78,8 +78,8 @@ def _families(proxy: ProxyConfig) -> tuple[str, ...]:
     return families
 
 
-def _has_rules(family: int) -> bool | None:
-    """A kernel with several tables has rules that choose one."""
+def has_rules(family: int) -> bool | None:
+    """A kernel with several multicast tables has rules that choose one; None when it cannot be asked.  `family` as RTNL_FAMILY_IPMR."""
     try:
         requests = Requests()
     except OSError:

@@ -11,7 +11,7 @@ from igmpconf.model.leaf import Address
 from igmpconf.model.state import InterfaceRow
 from igmpconf.observe.doctor_patient import Finding, Patient, stays_on_link, where
 
-_MROUTE = {"ipv4": "CONFIG_IP_MROUTE", "ipv6": "CONFIG_IPV6_MROUTE"}
+_BEARABLE = "CONFIG_BRIDGE_IGMP_SNOOPING"  # without it streams go to every port, but they go
 
 
 def instances(patient: Patient) -> Iterator[Finding]:
@@ -43,9 +43,9 @@ def in_force(patient: Patient) -> Iterator[Finding]:
     diagnosis = patient.diagnosis
     if diagnosis is None:
         return
-    absent = {option.name: option for option in diagnosis.options if not option.present}
-    for option in absent.values():
-        is_grave = option.name != "CONFIG_BRIDGE_IGMP_SNOOPING"
+    absent = [option for option in diagnosis.options if not option.present]
+    for option in absent:
+        is_grave = option.name != _BEARABLE
         yield Finding(
             severity="error" if is_grave else "warning",
             code="device/kernel-option",
@@ -56,7 +56,8 @@ def in_force(patient: Patient) -> Iterator[Finding]:
             fix="use a kernel with that option, or take the part that needs it out of the desired state",
         )
     for table in diagnosis.tables:
-        if not table.in_force and not absent.keys() & {_MROUTE[table.family], _MROUTE[table.family] + "_MULTIPLE_TABLES"}:
+        # a configuration is in force as a whole or not: what one instance lacks keeps the others out too
+        if not table.in_force and all(option.name == _BEARABLE for option in absent):
             yield _not_in_force(patient, table)
 
 

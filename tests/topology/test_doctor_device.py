@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from igmpconf.errors import TransportError
-from igmpconf.linux.options import build_configuration
+from igmpconf.linux.netlink import RTNL_FAMILY_IPMR
+from igmpconf.linux.options import build_configuration, has_rules
 from tests.kit.agent import Agent
 from tests.kit.conformance import covers
 from tests.kit.doctor import LANS
@@ -46,6 +48,25 @@ def test_the_kernel_lacks_an_option(practice, tmp_path):
     (found,) = practice.expect(("device/kernel-option", "device"))
     assert "CONFIG_VLAN_8021Q" in found.cause
     assert "VLAN iptv" in found.seen
+    practice.stop()
+
+
+@pytest.mark.skipif(Path("/proc/self/net/ip6_mr_vif").exists(), reason="this kernel routes IPv6 multicast; `make test-vm` boots one that does not")
+def test_the_kernel_routes_no_ipv6_streams(practice, tmp_path):
+    proxy = CONFIG["igmp-proxy"][0] | {"family": ["ipv4", "ipv6"]}
+    practice.agent = Agent(practice.site.router, tmp_path, {"igmp-proxy": [proxy]})
+    (found,) = practice.expect(("device/kernel-option", "device"))
+    assert "CONFIG_IPV6_MROUTE" in found.cause
+    practice.stop()
+
+
+@pytest.mark.skipif(bool(has_rules(RTNL_FAMILY_IPMR)), reason="this kernel has several tables; `make test-vm` boots one that has not")
+def test_the_kernel_has_no_second_table(practice, tmp_path):
+    proxies = [{"name": name, "interfaces": [{"interface": up, "upstream": True}, down]} for name, up, down in (("a", "wan", "lan0"), ("b", "lan1", "lan7"))]
+    practice.agent = Agent(practice.site.router, tmp_path, {"igmp-proxy": proxies})
+    (found,) = practice.expect(("device/kernel-option", "device"))
+    assert "CONFIG_IP_MROUTE_MULTIPLE_TABLES" in found.cause
+    assert "instances a and b side by side" in found.seen
     practice.stop()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.manual import test_imports
-from tests.topology import test_bridged, test_vlan
+from tests.topology import test_bridged, test_doctor_device, test_vlan
 
 ROOT = Path(__file__).parents[2]
 _PATIENCE_S = 180
@@ -69,6 +69,13 @@ def test_imported_vlans_on_a_kernel_with_8021q(tmp_path):
     said = booted(tmp_path, f"{test_imports.__file__} -k 'vlan or export'")
     assert "pytest ended with 0" in said, said
     assert re.search(r"^2 passed", said, re.MULTILINE), said
+
+
+@pytest.mark.timeout(_PATIENCE_S + 20)
+def test_the_doctor_on_a_kernel_with_one_table_for_ipv4_and_none_for_ipv6(tmp_path):
+    said = booted(tmp_path, f"{test_doctor_device.__file__} -k 'ipv6_streams or second_table'")
+    assert "pytest ended with 0" in said, said
+    assert re.search(r"^2 passed", said, re.MULTILINE), said  # none skipped
 
 
 @pytest.mark.timeout(_PATIENCE_S + 20)

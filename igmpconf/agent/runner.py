@@ -50,7 +50,7 @@ from igmpconf.runtime import Clock, Driver, PromptSelector
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn: a NETCONF session waits 2 ms while hosts refresh, 20 ms while all are new
 _SOON_MS = 1  # messages of one millisecond: more may wait, and are read together
-_MOST_BATCHES = 1_000  # read before a deadline is believed: more than the receive buffer holds
+_MOST_HEARD = 16_384  # messages read before a deadline is believed: more than the receive buffer holds
 _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
 
 _debugging = logging.getLogger("igmpconf.engine")  # its level says whether anybody wants to read about single entries
@@ -389,10 +389,12 @@ class Runner:
         return events
 
     def _hear_all(self, instance: _Instance) -> None:
-        for _ in range(_MOST_BATCHES):
+        heard = 0
+        while heard < _MOST_HEARD:
             arrivals = instance.table.receive(_BATCH)
             if not arrivals:
                 return
+            heard += len(arrivals)
             instance.driver.feed(self._events(arrivals))
 
     def _links_readable(self) -> None:

@@ -112,10 +112,10 @@ class Table:
             if parent is not None and entry.source is None:
                 self._parents[entry.group] = parent
 
-    # vifs
     def fileno(self) -> int:
         return self.socket.fileno()
 
+    # vifs
 
     def vifs(self) -> dict[IfIndex, VifIndex]:
         return self._vifs_by_dump() if self.family.address_bytes == 4 else self._mifs_by_probe()

@@ -232,7 +232,8 @@ def _ansible_playbook() -> Path | None:
 def _ansible(program: Path, fleet: Fleet) -> Cost:
     """The module as its documentation uses it: lock, validate, commit, per device."""
     config = (
-        '<config><igmp-proxy xmlns="urn:igmpconf:yang:igmpconf"><name>default</name><interfaces><interface>lan0</interface>'
+        '<config xmlns="urn:ietf:params:xml:ns:netconf:base:1.0">'
+        '<igmp-proxy xmlns="urn:igmpconf:yang:igmpconf"><name>default</name><interfaces><interface>lan0</interface>'
         "<query-interval>200s</query-interval></interfaces></igmp-proxy></config>"
     )
     play = [

@@ -321,7 +321,7 @@ class Listeners:
     def adopt(self, group: bytes, wanted: SourceSet, now_ms: int) -> None:
         """Believe the kernel's entry until the first general query is answered, then ask once more."""
         family = self._outbox.family
-        if group in self.groups or (family.stays_on_link(group) and not family.is_switched(group)):
+        if group in self.groups or (family.stays_on_link(group) and not (self._interface.params.is_port and family.is_switched(group))):
             return
         params = self._interface.params
         until_ms = now_ms + params.query_response_interval_ms + params.last_member_query_time_ms

@@ -176,6 +176,7 @@ class Afternoon:
         self.engine = Engine(self.family, draw=self._draw)
         self.now_ms = 0
         self.vifs: dict[IfIndex, bool] = {}
+        self.former: set[IfIndex] = set()  # upstreams when the event in hand came
         self.routes: dict[tuple[bytes | None, bytes | None], SetRoute] = {}
         self.found: set[tuple[bytes | None, bytes | None]] = set()  # adopted, not stated anew
         self.links: dict[IfIndex, LinkChanged] = {}
@@ -295,7 +296,11 @@ class Afternoon:
             self.links[event.ifindex] = event
         elif isinstance(event, LinkRemoved):
             self.links.pop(event.ifindex, None)
-        for effect in self.engine.handle(event, self.now_ms):
+        self.former = {ifindex for ifindex, is_upstream in self.vifs.items() if is_upstream}
+        foreseen = self.engine.foreseen(event) if isinstance(event, PacketReceived) else None
+        effects = self.engine.handle(event, self.now_ms)
+        assert foreseen is None or foreseen in effects, f"foreseen and not stated: {foreseen}"
+        for effect in effects:
             self._happens(effect)
             self.asked.append(effect)
             self.happened[effect.event if isinstance(effect, Note) else type(effect).__name__] += 1
@@ -333,7 +338,10 @@ class Afternoon:
         asker = packet.source if self.family.may_send(packet.source) else self.world.hosts[0]
         message = self.family.decode(packet.payload, asker, None, 1, True)
         is_upstream = self.vifs[packet.ifindex]
-        assert isinstance(message, Query) is not is_upstream, "queries go down, reports go up"
+        if isinstance(message, Query) is is_upstream:
+            assert not isinstance(message, Query), "queries go down"
+            assert packet.ifindex in self.former, "reports go up"
+            assert all(one.kind in {RecordKind.TO_IN, RecordKind.BLOCK} for one in message.records), "a former upstream is only left"
         link = self.links.get(packet.ifindex)
         if link is not None and link.mtu >= 576:
             assert len(packet.payload) + self.family.header_bytes <= link.mtu

@@ -76,8 +76,12 @@ def only_to(source: Source, taps: dict[str, Tap], group: str, *ports: str) -> No
 
     def one() -> bool:
         payload = b"only %d" % next(_rounds)
-        source.send(group, payload)
-        wait_until(lambda: any(got == payload for _, got in taps[ports[0]].arrivals(group)), "the datagram")
+
+        def arrives() -> bool:  # between two entries a datagram may find neither: send another
+            source.send(group, payload)
+            return any(got == payload for _, got in taps[ports[0]].arrivals(group))
+
+        wait_until(arrives, "the datagram")
         return {port for port, tap in taps.items() if any(got == payload for _, got in tap.arrivals(group))} == set(ports)
 
     wait_until(one, f"{group} to {ports} only")

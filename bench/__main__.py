@@ -36,7 +36,7 @@ up to three datagrams and hands them out with igmpproxy's route; igmpconf's (*,*
 
 _MARKER = re.compile(r"^<!-- the table: make bench ARGS=.* -->$", re.MULTILINE)
 
-Contender = Igmpconf | peer.IgmpProxy
+Contender = Igmpconf | BehindSshd | peer.IgmpProxy
 Row = dict[str, object]
 
 
@@ -138,7 +138,7 @@ def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
                 for name, value in _latencies(fast, f"v3, {FAST_PER_S} datagrams a second").items():
                     if "datagram," in name:
                         found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
-            if "loss" in wanted:
+            if "loss" in wanted and not isinstance(proxy, BehindSshd):
                 for name, event in (("kill -9", proxy.kill), ("restart", proxy.restart), ("change of another interface", proxy.change_elsewhere)):
                     _say(f"{proxy.name}: {name} under a stream of {RATE_PER_S}/s")
                     found.setdefault(f"datagrams lost, {name}", {})[proxy.name] = (lost(lab, event), "")

@@ -26,23 +26,24 @@ igmp-proxy:
 _START_S = 60  # on a machine that has a lot else to do
 
 
-class Igmpconf:
-    """The agent of the lab, configured over SSH."""
+class _Configured:
+    """An agent on the lab's router, whatever way leads to it."""
 
     name = "igmpconf"
+    device = "router"  # as `-d` wants it
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.apply("125s")
 
-    @property
-    def device(self) -> str:
-        return "router"
-
     def apply(self, lan1_query_interval: str) -> None:
         file = self._lab.home / "bench.yaml"
         file.write_text(_CONFIGURATION.format(lan1_query_interval=lan1_query_interval), encoding="ascii")
         igmpconf(self._lab, "apply", "-f", str(file), "--yes", device=self.device)
+
+
+class Igmpconf(_Configured):
+    """The agent of the lab, configured over SSH."""
 
     def kill(self) -> None:
         self._exchanged(self._lab.kill_engine)
@@ -66,7 +67,7 @@ class Igmpconf:
             time.sleep(0.02)
 
 
-class BehindSshd(Igmpconf):
+class BehindSshd(_Configured):
     """An agent as it runs on a device: `igmpconf-agent run`, which serves a unix socket and leaves SSH to OpenSSH."""
 
     def __init__(self, lab: Lab) -> None:
@@ -89,11 +90,8 @@ class BehindSshd(Igmpconf):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the agent did not start:\n{log.read_text(encoding='utf-8')}")
             time.sleep(0.02)
+        self.device = f"unix:{self._socket}"
         super().__init__(lab)
-
-    @property
-    def device(self) -> str:
-        return f"unix:{self._socket}"
 
     def engine_pid(self) -> int | None:
         """The engine's process, as the lab numbers it."""
@@ -101,11 +99,6 @@ class BehindSshd(Igmpconf):
             return int((self._state / "engine.pid").read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
-
-    def kill(self) -> None:
-        raise NotImplementedError("the lab's own agent is there for that")
-
-    restart = kill
 
     def stop(self) -> None:
         os.kill(self._pid, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,14 @@ class Draft:
 
     def remark(self, line: int, message: str) -> None:
         self.remarks.append(Remark(line, message))
+
+    def words(self, line: int, text: str) -> list[str]:
+        """The words of a line as a shell splits them, without its comment; none, and a remark, of one that cannot be split."""
+        try:
+            return shlex.split(text, comments=True)
+        except ValueError as error:
+            self.remark(line, f"not understood: {error}")
+            return []
 
     def put(self, cls: type, into: dict[str, Any], name: str, text: str, line: int, *, said: str | None = None) -> bool:
         """Set leaf `name` of `cls` from `text` if it fits; else say so and leave it out."""

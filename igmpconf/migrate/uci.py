@@ -75,11 +75,7 @@ def _sections(text: str, draft: Draft) -> Iterator[Section]:
         if found := _SHOWN.fullmatch(line.strip()):
             _add_shown(shown, found, number)
             continue
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            draft.remark(number, f"not understood: {error}")
-            continue
+        words = draft.words(number, line)
         match words:
             case []:
                 pass

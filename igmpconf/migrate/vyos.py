@@ -10,7 +10,6 @@ Below it igmpproxy runs, so that the lists mean what they mean there.
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from igmpconf.migrate.draft import Draft, Imported
@@ -29,12 +28,7 @@ def imported(text: str) -> Imported:
     others: list[int] = []
     is_quick = True
     for number, line in enumerate(text.splitlines(), 1):
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError as error:
-            draft.remark(number, f"not understood: {error}")
-            continue
-        match words:
+        match draft.words(number, line):
             case []:
                 pass
             case ["set", "protocols", "igmp-proxy", "disable-quickleave"]:

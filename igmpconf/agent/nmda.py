@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 
 from igmpconf.agent.access import AccessControl
 from igmpconf.agent.nacm import SYSTEM
-from igmpconf.agent.parameters import DEFAULTS_MODES, identity, needed, parameters
+from igmpconf.agent.parameters import DEFAULTS_MODES, identity, needed, parameters, word
 from igmpconf.model.access import Access
 from igmpconf.model.config import DeviceConfig
 from igmpconf.model.leaf import Node
@@ -122,13 +122,7 @@ def _depth(given: dict[str, Element]) -> int | None:
 
 
 def _defaults(given: dict[str, Element]) -> WithDefaults | None:
-    found = given.get(f"{{{NMDA}}}with-defaults")
-    if found is None:
-        return None
-    for mode in DEFAULTS_MODES:
-        if text_of(found) == mode:
-            return mode
-    raise invalid_value(f"with-defaults is one of {', '.join(DEFAULTS_MODES)}, not {text_of(found)!r}")
+    return word(given, "with-defaults", DEFAULTS_MODES, "explicit", NMDA) if f"{{{NMDA}}}with-defaults" in given else None
 
 
 # what there is

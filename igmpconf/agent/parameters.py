@@ -129,13 +129,7 @@ def pruned(state: DeviceState, wanted: Element | None) -> DeviceState:
 
 
 def defaults_mode(given: dict[str, Element]) -> WithDefaults:
-    found = given.get(f"{{{WITH_DEFAULTS}}}with-defaults")
-    if found is None:
-        return "explicit"
-    for mode in DEFAULTS_MODES:
-        if text_of(found) == mode:
-            return mode
-    raise invalid_value(f"with-defaults is one of {', '.join(DEFAULTS_MODES)}, not {text_of(found)!r}")
+    return word(given, "with-defaults", DEFAULTS_MODES, "explicit", WITH_DEFAULTS)
 
 
 def confirm_timeout_s(parameter: Element | None) -> int:

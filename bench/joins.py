@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 from bench.probe import Join, joiner, upstream_listener
@@ -22,6 +23,7 @@ def joins(lab: Lab, *, host: str, version: int, count: int, rate_per_s: int = RA
             lab.send(group, rate_per_s=rate_per_s)
             while lab.sent()[group] < _ARRIVED:
                 time.sleep(0.005)
+            time.sleep(random.random() / rate_per_s)  # somewhere between two datagrams, and not always at the same place
             joined = probe.ask(op="join", group=group, version=version)
             lab.send(group, rate_per_s=0)
             sent_ns = joined["sent_ns"]

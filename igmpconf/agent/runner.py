@@ -15,6 +15,7 @@ import logging
 import random
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol, TypeVar
 
 from igmpconf.agent.bridge_links import BridgeLinks, link_changed, with_flows
@@ -106,11 +107,15 @@ class _Instance:
         self._is_trying = False
         self._refusal: EffectFailed | None = None
 
-    def hear_one(self, packet: PacketReceived) -> None:
-        """A message by itself: a listener may wait for the entry it leads to, so that is made before anything is worked out."""
+    def hear_one(self, packet: PacketReceived, own: AbstractSet[tuple[IfIndex, bytes]]) -> None:
+        """A message by itself: a listener may wait for the entry it leads to, so that is made before anything is worked out.
+
+        Nothing is foreseen of what the machine's `own` addresses say.
+        """
         entry = self.engine.foreseen(packet)
         if entry is None:
-            self.driver.feed((packet,))
+            if (packet.ifindex, packet.sender) not in own:
+                self.driver.feed((packet,))
             return
         self.performer.forestall(entry)
         try:
@@ -367,8 +372,7 @@ class Runner:
         """Nearly always there is one message; where another came just before there may be many, and they are read together."""
         arrivals = instance.table.receive(instance.most_at_once)
         if len(arrivals) == 1 and type(packet := arrivals[0]) is PacketReceived:
-            if (packet.ifindex, packet.sender) not in self._own:
-                instance.hear_one(packet)
+            instance.hear_one(packet, self._own)
         elif arrivals:
             instance.driver.feed(self._events(arrivals))
         now_ms = self._clock()

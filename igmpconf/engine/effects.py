@@ -1,4 +1,7 @@
-"""Requests that the engine makes.  Imperative, frozen; each states the wanted truth, so twice is harmless."""
+"""Requests that the engine makes.  Imperative, never changed; each states the wanted truth, so twice is harmless.
+
+The one that a listener waits for is not made frozen (events.py says why).
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class ClearVif:
     ifindex: IfIndex
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SetRoute:
     """The kernel forwards like this: datagrams of (source, group) that arrive on `iif` leave by `oifs`.
 

@@ -64,6 +64,9 @@ class Engine:
         self.proxy = Proxy(family.address_bytes, family.stays_on_link)
         self.routes = Routes(self.outbox, self.topology)
         self._foresight = Foresight(self.downstreams, self.proxy, self.routes, family.sole_join)
+        # Told before `handle` is: an entry that handling a packet is certain to state, or None.  It may be made at once, because a
+        # listener waits.  Changes nothing.
+        self.foreseen: Callable[[PacketReceived], SetRoute | None] = self._foresight.entry
         self.retry = Retry(self.outbox, self._truth, self._tried_again)
         self._dirty_routes: dict[bytes, None] = {}
         self._all_routes_dirty = False
@@ -93,13 +96,6 @@ class Engine:
                 self._foresight.forget()
         self._settle(now_ms)
         return self.outbox.taken()
-
-    def foreseen(self, packet: PacketReceived) -> SetRoute | None:
-        """An entry that handling `packet` is certain to state, or None; it may be made before, because a listener waits.
-
-        Changes nothing (foresight.py).
-        """
-        return self._foresight.entry(packet)
 
     def next_deadline_ms(self) -> int | None:
         return self.outbox.alarms.next_ms()

@@ -17,6 +17,8 @@ from igmpconf.engine.routes import Routes
 from igmpconf.engine.sources import EVERYTHING
 from igmpconf.ids import IfIndex
 
+_MOST_SENDERS = 1_000
+
 
 class Foresight:
     """Of one engine; `forget` whenever links, parameters or roles change."""
@@ -47,7 +49,7 @@ class Foresight:
         wants = self._proxy.wants(group)
         if ifindex in wants or version > lane.version or (lane.demands_alert and version > 1 and not packet.router_alert):
             return None
-        if packet.sender in lane.own or not lane.downstream.admission.is_plain(group) or not lane.downstream.admission.accepts_sender(packet.sender):
+        if not lane.admission.is_plain(group) or (packet.sender not in lane.senders and not lane.accepts(packet.sender)):
             return None
         for wanted in wants.values():
             if wanted is not EVERYTHING:
@@ -65,13 +67,21 @@ class Foresight:
 class _Lane:
     """What has to be known of a downstream, in one place."""
 
-    __slots__ = ("demands_alert", "downstream", "group_at", "groups", "own", "version")
+    __slots__ = ("_own", "admission", "demands_alert", "group_at", "groups", "senders", "version")
 
     def __init__(self, downstream: Downstream) -> None:
         interface = downstream.interface
-        self.downstream = downstream
+        self.admission = downstream.admission
         self.groups = downstream.listeners.groups
         self.group_at = -interface.outbox.family.address_bytes
         self.version = interface.params.version
         self.demands_alert = interface.params.require_router_alert
-        self.own = interface.own_addresses | {interface.params.source_address}
+        self.senders: set[bytes] = set()  # that were accepted
+        self._own = interface.own_addresses | {interface.params.source_address}
+
+    def accepts(self, sender: bytes) -> bool:
+        """Another host may speak here; who may is remembered as long as nothing changes."""
+        is_accepted = sender not in self._own and self.admission.accepts_sender(sender)
+        if is_accepted and len(self.senders) < _MOST_SENDERS:
+            self.senders.add(sender)
+        return is_accepted

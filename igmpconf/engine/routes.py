@@ -70,6 +70,7 @@ class Routes:
         self._outbox = outbox
         self._topology = topology
         self._local = PrefixSet((), outbox.family.address_bytes)
+        self._has_local = False  # asked for every join, so not of the set
         self._is_bridged = False
         self._static: dict[bytes, tuple[StaticEntry, ...]] = {}
         self._sources: dict[bytes, tuple[bytes | None, ...]] = {}  # installed sources, by group
@@ -85,6 +86,7 @@ class Routes:
             by_group.setdefault(entry.group, []).append(entry)
         self._static = {group: tuple(entries) for group, entries in by_group.items()}
         self._local = local_groups
+        self._has_local = bool(local_groups)
         self._is_bridged = is_bridged
         self._plain.clear()
 
@@ -137,14 +139,14 @@ class Routes:
 
     def foreseen(self, group: bytes, takers: tuple[IfIndex, ...]) -> SetRoute | None:
         """What `refresh` will state once `takers` want everything of `group`, in this order, and nobody anything else; None: not at a glance."""
-        if self.is_held_back or group in self._static or (self._local and group in self._local) or self._sources.get(group, _ANY_SOURCE) != _ANY_SOURCE:
+        if self.is_held_back or group in self._static or (self._has_local and group in self._local) or self._sources.get(group, _ANY_SOURCE) != _ANY_SOURCE:
             return None
         plain = self._plain.get(takers)
         return SetRoute(None, group, *plain) if plain is not None and self.installed.get((None, group)) != plain else None
 
     def _plain_entry(self, group: bytes, wants: Mapping[IfIndex, SourceSet]) -> tuple[IfIndex, Leaving] | None:
         """The only entry of a group that some want from any source and nobody in another way: as `_wanted` has it, by fewer steps."""
-        if self.is_held_back or group in self._static or (self._local and group in self._local) or self._outbox.family.stays_on_link(group):
+        if self.is_held_back or group in self._static or (self._has_local and group in self._local) or self._outbox.family.stays_on_link(group):
             return None
         for wanted in wants.values():
             if wanted is not EVERYTHING:
@@ -217,7 +219,7 @@ class Routes:
         family = self._outbox.family
         if upstream is not None and (not family.stays_on_link(group) or (self._is_bridged and family.is_switched(group))):
             up = upstream.ifindex
-            is_local = bool(self._local) and group in self._local
+            is_local = self._has_local and group in self._local
             beyond = () if is_local else (up,)
             open_ = [(ifindex, wanted) for ifindex, wanted in wants.items() if ifindex in topology.forwarding]
             any_source = [ifindex for ifindex, wanted in open_ if wanted.inverted]

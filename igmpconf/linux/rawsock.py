@@ -82,8 +82,6 @@ class IgmpPackets:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._buffer = bytearray(_MAX_DATAGRAM_BYTES)
-        self._view = memoryview(self._buffer)
         self._link_layer: socket.socket | None = None
         self._identification = int.from_bytes(os.urandom(2), "big")
 
@@ -97,21 +95,20 @@ class IgmpPackets:
 
     def receive(self, limit: int, vifs: Mapping[IfIndex, VifIndex], interfaces: Mapping[VifIndex, IfIndex]) -> list[Arrival]:
         arrivals: list[Arrival] = []
-        buffer, receive = self._buffer, self._socket.recvmsg_into
+        receive = self._socket.recvmsg
         left_bytes = _MOST_AT_ONCE_BYTES
         for _ in range(limit):
             try:
-                length, ancillary, _, _ = receive([buffer], _PKTINFO_ANCILLARY)
+                data, ancillary, _, _ = receive(_MAX_DATAGRAM_BYTES, _PKTINFO_ANCILLARY)
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno == errno.ENETDOWN:
                     continue  # the error of a vanished interface, reported once; the socket is fine
                 raise
-            if length < 20:
+            if len(data) < 20:
                 continue
-            left_bytes -= length
-            data = self._view[:length].tobytes()
+            left_bytes -= len(data)
             if data[9] == 0:  # im_mbz of struct igmpmsg lies where the protocol number of a packet is
                 upcall = _upcall(data[8], interfaces.get(VifIndex(data[10] | data[11] << 8)), data[12:16], data[16:20])
                 if upcall is not None:
@@ -121,7 +118,7 @@ class IgmpPackets:
             if ifindex is None or ifindex not in vifs:
                 continue
             header_bytes = (data[0] & 0x0F) << 2
-            router_alert = header_bytes > 20 and _has_router_alert(data, header_bytes)
+            router_alert = header_bytes > 20 and (data[20] == _ROUTER_ALERT_OPTION or _has_router_alert(data, header_bytes))
             arrivals.append(PacketReceived(ifindex, data[12:16], data[16:20], data[header_bytes:], data[8], router_alert))
             if left_bytes < 0:
                 break

@@ -63,7 +63,8 @@ def sole_join(payload: bytes, sender: bytes, destination: bytes | None, ttl: int
         version, group = 2, payload[4:]
     else:
         return None
-    return (version, group) if group[0] & 0xF0 == 0xE0 and is_intact(payload) else None
+    # the checksum as in `is_intact`, for an even number of octets whose first is not zero
+    return (version, group) if group[0] & 0xF0 == 0xE0 and int.from_bytes(payload) % 0xFFFF == 0 else None
 
 
 def _decode_report_uncached(payload: bytes) -> tuple[int, tuple[Record, ...]]:

@@ -117,7 +117,9 @@ def _run(arguments: list[str] | None) -> int:
     except click.ClickException as error:  # a file that click could not open
         click.echo(f"igmpconf: {error.format_message()}", err=True)
         return InputError.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes any end of file for that of a person's input
+            return _mistake(error.__cause__, is_debugging=is_debugging)
         click.echo("igmpconf: stopped; nothing was changed", err=True)
         return 1
     except IgmpconfError as error:
@@ -128,14 +130,19 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that flushing at exit does not complain again
         return 0
-    except Exception as error:  # noqa: BLE001 - the last stop: a mistake of ours is said in one line, not in forty
-        if is_debugging:
-            traceback.print_exc()
-        else:
-            click.echo(f"igmpconf: {type(error).__name__}: {error}", err=True)
-            click.echo("hint: this is a mistake in igmpconf; run it again with `igmpconf --debug ...` and report the traceback", err=True)
-        return 1
+    except Exception as error:  # noqa: BLE001 - the last stop
+        return _mistake(error, is_debugging=is_debugging)
     return result if isinstance(result, int) else 0
+
+
+def _mistake(error: BaseException, *, is_debugging: bool) -> int:
+    """One of ours: said in one line, not in forty."""
+    if is_debugging:
+        traceback.print_exception(error)
+    else:
+        click.echo(f"igmpconf: {type(error).__name__}: {error}", err=True)
+        click.echo("hint: this is a mistake in igmpconf; run it again with `igmpconf --debug ...` and report the traceback", err=True)
+    return 1
 
 
 def main() -> None:

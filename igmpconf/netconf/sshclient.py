@@ -37,6 +37,8 @@ _EXIT_STATUS = {  # of `igmpconf-agent netconf`, and of the shell that starts it
 }
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 _RSA_ALGORITHMS = ("rsa-sha2-512", "rsa-sha2-256")  # RFC 8332: how an ssh-rsa key signs today
+# What paramiko raises when a connection ends under whoever uses it: it hands on what its thread met, an end of file among it.
+_LOST = (paramiko.SSHException, EOFError, OSError)
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -68,8 +70,7 @@ class SshConnection:
 
     def close(self) -> None:
         """End the channel and every transport, the outermost last."""
-        self.channel.close()
-        _close(self._transports)
+        _end(self.channel, self._transports)
 
 
 def open_channel(target: SshTarget, *, subsystem: str = "netconf", timeout_s: float | None = None, say: Say | None = None) -> SshConnection:
@@ -77,8 +78,11 @@ def open_channel(target: SshTarget, *, subsystem: str = "netconf", timeout_s: fl
     channel, transports = _opened_channel(target, timeout_s, say)
     try:
         channel.invoke_subsystem(subsystem)
-    except paramiko.SSHException:
+    except _LOST as error:
+        has_ended = not transports[-1][0].is_active()
         _close(transports)
+        if has_ended:
+            raise TransportError(target.device, f"{target.device}: the connection was lost while {subsystem} started: {_words(error)}") from None
         raise TransportError(
             target.device,
             f"{target.device}: {target} has no subsystem {subsystem!r}",
@@ -124,13 +128,13 @@ class SshShell:
                 output = b"".join(iter(lambda: channel.recv(_BLOCK_BYTES), b""))
                 status = channel.recv_exit_status()
                 listener.join(within_s)
-        except (TimeoutError, EOFError, OSError, paramiko.SSHException) as error:
-            raise TransportError(device, f"{device}: the connection was lost while a command ran: {error or type(error).__name__}") from None
+        except _LOST as error:
+            raise TransportError(device, f"{device}: the connection was lost while a command ran: {_words(error)}") from None
         return Done(status, output.decode(errors="replace"), b"".join(said).decode(errors="replace"))
 
     def close(self) -> None:
-        self._first.close()
-        _close(self._transports)
+        """End the connection."""
+        _end(self._first, self._transports)
 
 
 def _opened_channel(target: SshTarget, timeout_s: float | None, say: Say | None) -> tuple[paramiko.Channel, list[tuple[paramiko.Transport, Any]]]:
@@ -144,12 +148,24 @@ def _opened_channel(target: SshTarget, timeout_s: float | None, say: Say | None)
         try:
             channel = transport.open_session(timeout=timeout_s)
             channel.settimeout(None)
-        except paramiko.SSHException as error:
-            raise TransportError(target.device, f"{target.device}: {target} opened no session: {error}") from None
+        except _LOST as error:
+            raise TransportError(target.device, f"{target.device}: {target} opened no session: {_words(error)}") from None
     except BaseException:
         _close(dialer.transports)
         raise
     return channel, dialer.transports
+
+
+def _words(error: Exception) -> str:
+    return str(error) or ("the other side closed it" if isinstance(error, EOFError) else type(error).__name__)
+
+
+def _end(channel: paramiko.Channel, transports: list[tuple[paramiko.Transport, Any]]) -> None:
+    try:
+        channel.close()
+    except _LOST:
+        pass  # the other side was faster, and there is nobody to say good-bye to
+    _close(transports)
 
 
 def _close(transports: list[tuple[paramiko.Transport, Any]]) -> None:
@@ -279,10 +295,10 @@ class _Dialer:
         transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = self.timeout_s
         try:
             transport.start_client(timeout=self.timeout_s)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except _LOST as error:
             raise TransportError(
                 target.device,
-                f"{target.device}: {host} port {port} does not speak SSH with us: {error or type(error).__name__}",
+                f"{target.device}: {host} port {port} does not speak SSH with us: {_words(error)}",
                 hint="is this the port of sshd?",
             ) from None
         known.check(transport.get_remote_server_key(), self.say)
@@ -336,8 +352,8 @@ class _Dialer:
         transport = self.transport(hop, _settings(hop))
         try:
             return transport.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=self.timeout_s)
-        except paramiko.SSHException as error:
-            raise TransportError(target.device, f"{target.device}: jump host {last} cannot reach {host} port {port}: {error}") from None
+        except _LOST as error:
+            raise TransportError(target.device, f"{target.device}: jump host {last} cannot reach {host} port {port}: {_words(error)}") from None
 
 
 def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: dict[str, Any], user: str) -> None:
@@ -350,10 +366,11 @@ def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: di
             transport.auth_publickey(user, key)
         except paramiko.BadAuthenticationType as error:
             problems.append(f"the device accepts {', '.join(error.allowed_types)} only")
-        except paramiko.AuthenticationException:
-            pass  # the next key
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise TransportError(target.device, f"{target.device}: the connection was lost while {user} logged in: {error or 'end of file'}") from None
+        except paramiko.AuthenticationException as error:
+            if not transport.is_active():  # paramiko calls a lost connection a refusal, too
+                raise _lost_at_login(target, user, error, len(tried)) from None
+        except _LOST as error:
+            raise _lost_at_login(target, user, error, len(tried)) from None
         return transport.is_authenticated()
 
     named = list(target.key_files) or [str(name) for name in settings.get("identityfile", [])]
@@ -385,6 +402,14 @@ def _authenticate(transport: paramiko.Transport, target: SshTarget, settings: di
     raise TransportError(target.device, f"{target.device}: {target} does not let {user} in{said}", hint=hint, retryable=False)
 
 
+def _lost_at_login(target: SshTarget, user: str, error: Exception, keys: int = 0) -> TransportError:
+    return TransportError(
+        target.device,
+        f"{target.device}: the connection was lost while {user} logged in: {_words(error)}",
+        hint=f"{keys} keys were tried and sshd ends a connection after MaxAuthTries; name the right one and say IdentitiesOnly yes" if keys > 1 else None,
+    )
+
+
 def _offer_password(transport: paramiko.Transport, target: SshTarget, user: str, password: Secret, problems: list[str]) -> bool:
     """By the method `password`, or by `keyboard-interactive` where a server has only that: every hidden question gets it."""
     try:
@@ -396,10 +421,12 @@ def _offer_password(transport: paramiko.Transport, target: SshTarget, user: str,
             transport.auth_interactive(user, lambda _title, _words, fields: ["" if is_shown else password.reveal() for _, is_shown in fields])
     except paramiko.BadAuthenticationType as error:
         problems.append(f"the device accepts {', '.join(error.allowed_types)} only")
-    except paramiko.AuthenticationException:
+    except paramiko.AuthenticationException as error:
+        if not transport.is_active():
+            raise _lost_at_login(target, user, error) from None
         problems.append("the password is wrong, or the user may not log in with one")
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise TransportError(target.device, f"{target.device}: the connection was lost while {user} logged in: {error or 'end of file'}") from None
+    except _LOST as error:
+        raise _lost_at_login(target, user, error) from None
     return transport.is_authenticated()
 
 

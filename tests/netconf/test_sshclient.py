@@ -244,6 +244,74 @@ def test_a_password_is_given_the_way_the_server_asks(home, method):
         thread.join(10)
 
 
+class Abrupt(Lenient):
+    """Hangs up at a certain moment."""
+
+    def __init__(self, moment: str) -> None:
+        super().__init__("publickey")
+        self.moment = moment
+
+    def hangs_up(self, moment: str) -> bool:
+        if moment == self.moment:
+            self.connection.shutdown(socket.SHUT_RDWR)
+        return moment == self.moment
+
+    def check_auth_publickey(self, username, key):
+        return paramiko.AUTH_FAILED if self.hangs_up("login") else paramiko.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind, chanid):
+        return paramiko.OPEN_FAILED_CONNECT_FAILED if self.hangs_up("session") else paramiko.OPEN_SUCCEEDED
+
+    def check_channel_subsystem_request(self, channel, name):
+        return not self.hangs_up("subsystem")
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        ("login", "the connection was lost while root logged in"),
+        ("session", "opened no session"),
+        ("subsystem", "the connection was lost while netconf started"),
+    ],
+)
+def test_a_server_that_hangs_up_is_said_to_have_done_so(home, moment, words):
+    """It is worth another attempt, unlike a key that is refused; paramiko says the same of both, or raises its thread's EOFError."""
+    key = home / "key"
+    paramiko.RSAKey.generate(2048).write_private_key_file(str(key))
+    host_key = paramiko.RSAKey.generate(2048)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        def serve() -> None:
+            server = Abrupt(moment)
+            server.connection, _ = listener.accept()
+            transport = paramiko.Transport(server.connection)
+            transport.add_server_key(host_key)
+            transport.start_server(server=server)
+            transport.join(10)
+            transport.close()
+
+        thread = threading.Thread(target=serve, name="agent", daemon=True)
+        thread.start()
+        (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} ssh-rsa {host_key.get_base64()}\n")
+        with pytest.raises(TransportError, match=words) as caught:
+            open_channel(SshTarget(device="router", host="127.0.0.1", port=port, user="root", key_files=(str(key),)), timeout_s=10)
+        assert caught.value.retryable
+        thread.join(10)
+
+
+def test_a_connection_whose_other_end_is_gone_can_be_closed(sshd, monkeypatch):
+    """paramiko wants to say good-bye and raises when nobody is there."""
+    connection = open_channel(to(sshd, key_files=(str(sshd.home / "user"),)))
+
+    def gone() -> None:
+        raise EOFError
+
+    monkeypatch.setattr(connection.channel, "close", gone)
+    connection.close()
+    assert not connection.channel.get_transport().is_active()
+
+
 def test_a_secret_shows_nowhere():
     target = SshTarget(device="router", host="r", password=Secret(SECRET), passphrase=Secret(SECRET))
     assert SECRET not in repr(target) + str(target) + json.dumps(plain_target(target))

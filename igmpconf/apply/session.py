@@ -36,7 +36,12 @@ _POLL_S = (0.02, 0.05, 0.1, 0.2)  # between two looks at the state; the last one
 
 def running_config(client: NetconfClient) -> DeviceConfig:
     """The running configuration of a device.  Raises TransportError, RpcFailed."""
-    return _understood(client, client.get_config())
+    return datastore_config(client, "running")
+
+
+def datastore_config(client: NetconfClient, datastore: str) -> DeviceConfig:
+    """The configuration in `running` or `candidate`.  Raises TransportError, RpcFailed."""
+    return _understood(client, client.get_config(datastore))
 
 
 def config_and_state(client: NetconfClient) -> tuple[DeviceConfig, DeviceState]:

@@ -27,6 +27,7 @@ _VERBS = {
     "apply": ("apply", "apply"),
     "confirm": ("apply", "confirm"),
     "cancel": ("apply", "cancel"),
+    "discard": ("discard", "discard"),
     "merge": ("merge", "merge"),
     "drift": ("plan", "drift"),
     "history": ("history", "history"),

@@ -510,11 +510,15 @@ _HINTS = {
     "resource-denied": "the device has no room for it: disk or memory",
 }
 
+_LEFT_BEHIND = "a client that stopped half-way leaves such changes, or is still at it: `igmpconf discard` shows them and throws them away"
+
 
 def _failed(device: str, doing: str, errors: list[DeviceError]) -> RpcFailed:
     first = errors[0]
     said = "; ".join(error.text() for error in errors)
-    return RpcFailed(device, f"{device} refused while {doing}: {said}", errors, hint=_HINTS.get(first.tag), retryable=first.tag in {"lock-denied", "in-use"})
+    is_nobodys = first.tag == "lock-denied" and ("session-id", "0") in first.info  # RFC 6241 7.5: it was edited, and nobody holds the lock
+    hint = _LEFT_BEHIND if is_nobodys else _HINTS.get(first.tag)
+    return RpcFailed(device, f"{device} refused while {doing}: {said}", errors, hint=hint, retryable=first.tag in {"lock-denied", "in-use"})
 
 
 def _open(target: Target, timeout_s: float | None, say: Any) -> tuple[Any, Channel]:

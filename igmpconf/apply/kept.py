@@ -1,6 +1,6 @@
 """Sessions that planning opened and applying goes on with: one connection less per device.
 
-At most so many are kept as are used at a time anyway; they send keepalives like any other, and whoever takes one must
+Their number is bounded, whatever the size of the fleet; they send keepalives like any other, and whoever takes one must
 bear that it has died.
 """
 
@@ -14,11 +14,13 @@ from igmpconf.apply.rollout import PARALLEL
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.netconf.target import Target
 
+_MOST = 2 * PARALLEL  # each is two threads that sleep here, and a process or two on its device
+
 
 class KeptSessions:
     """`with KeptSessions() as kept:`; what nobody took is closed at the end."""
 
-    def __init__(self, most: int = PARALLEL) -> None:
+    def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._held: dict[Target, NetconfClient] = {}

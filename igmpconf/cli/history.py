@@ -4,64 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from igmpconf.apply.planning import plan_rollback
-from igmpconf.apply.session import device_state
 from igmpconf.cli.apply import ApplyOptions, apply_options, carry_out
+from igmpconf.cli.commits import commits_of
 from igmpconf.cli.desired import new_plan_id
 from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
 from igmpconf.cli.table import table
 from igmpconf.errors import IgmpconfError
-from igmpconf.model.path import path_text
 from igmpconf.model.state import CommitRow
-from igmpconf.netconf.client import NetconfClient
-from igmpconf.plan.diff import Change
 from igmpconf.plan.plan import Plan
 
-_LINES_SHOWN = 10  # of one commit; `igmpconf history --diff` has all
 _COLUMNS = ("number", "time", "user", "event", "plan", "comment")
-
-
-def _rows(device: Device) -> tuple[CommitRow, ...]:
-    with NetconfClient.connect(device.target, say=talk) as client:
-        return device_state(client, ("history",)).history
-
-
-def who_changed(device: Device, changes: Sequence[Change]) -> Iterator[str]:
-    """Of each place that differs, the commit that touched it last, newest first: who, when, what; then what no commit touched."""
-    rows = sorted(_rows(device), key=lambda row: row.number, reverse=True)
-    left = [path_text(change.path) for change in changes]
-    for row in rows:
-        told = (row.diff or "").splitlines()
-        touched = {path: [line for line in told if _is_below(line, path)] for path in left}
-        lines = list(dict.fromkeys(line for path in left for line in touched[path]))
-        if not lines:
-            continue
-        left = [path for path in left if not touched[path]]
-        yield f"{device.name}: {_commit_text(row)}"
-        yield from (f"    {line}" for line in lines[:_LINES_SHOWN])
-        if len(lines) > _LINES_SHOWN:
-            yield f"    and {len(lines) - _LINES_SHOWN} more"
-    if left:
-        what = left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} more places"
-        last = f"; the last was {_commit_text(rows[0])}" if rows else ""
-        yield f"{device.name}: no commit that it keeps has touched {what}: it is the desired state that was changed, and not applied{last}"
-
-
-def _is_below(line: str, path: str) -> bool:
-    """A line of a commit's diff (`~ PATH old -> new`) speaks of a path or of something in it."""
-    rest = line[2:]
-    return rest.startswith(path) and rest[len(path) : len(path) + 1] in {"", " ", "/"}
-
-
-def _commit_text(row: CommitRow) -> str:
-    by = f", plan {row.plan}" if row.plan else ""
-    return f"commit {row.number} at {row.time} by {row.user or 'unknown'} ({row.event or 'commit'}{by})" + (f": {row.comment}" if row.comment else "")
 
 
 @click.command()
@@ -71,7 +29,7 @@ def _commit_text(row: CommitRow) -> str:
 def history(device: str | None, limit: str | None, inventory: Path | None, form: str, *, is_diff: bool) -> int:
     """Show the last commits of each device: who, when, by which plan, and what."""
     devices = chosen(device, limit, inventory)
-    answers = for_each(devices, _rows)
+    answers = for_each(devices, commits_of)
     if form == "json":
         said: list[dict[str, Any]] = [
             {"device": one.name, **({"error": rows.message} if isinstance(rows, IgmpconfError) else {"rows": [dataclasses.asdict(row) for row in rows]})}

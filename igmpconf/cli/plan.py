@@ -10,6 +10,7 @@ import click
 
 from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.planning import plan_device
+from igmpconf.cli.commits import who_changed
 from igmpconf.cli.desired import Planned, Wanted, check_together, for_devices, new_plan_id
 from igmpconf.cli.devices import Device, chosen, colour, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError, StalePlan
@@ -197,8 +198,6 @@ def drift(*, files: tuple[Path, ...], device: str | None, limit: str | None, inv
 
     Devices that do not answer hide nothing of the others; if those are as wanted, the exit code is that of the error.
     """
-    from igmpconf.cli.history import who_changed  # noqa: PLC0415 - only when something has drifted
-
     devices = chosen(device, limit, inventory, needs_files=not files)
     wanted = for_devices(devices, files)
     deviating: set[str] = set()

@@ -95,7 +95,7 @@ class Downstream:
         if interface.address != address_before:
             self.querier.start(now_ms, "address changed")
             self.listeners.start(now_ms)
-        elif params.version != before.version:
+        elif params.version != before.version or self.querier.gives_way_to_older(params.minimum_version):
             self.querier.start(now_ms, "version changed")
         elif params != before:
             self.querier.retimed(now_ms)
@@ -121,6 +121,9 @@ class Downstream:
             message = self._decode(event.payload, sender, event.destination, event.ttl, event.router_alert)
         except WireError as error:
             interface.reject(now_ms, error.reason, sender=sender)
+            return
+        if message.version < interface.params.minimum_version:  # RFC 3376 9.2, RFC 3810 10.2
+            interface.reject(now_ms, "older-version", sender=sender)
             return
         if event.ttl > 1:
             interface.counters["received-ttl-above-1"] += 1  # PKT-34: accepted

@@ -31,6 +31,7 @@ class Family:
     latest_query_bytes: int  # fixed part of a query of the latest version
     leave_version: int  # the first version whose hosts say that they leave: IGMP 2, MLD 1
     version_leaf: str  # the leaf of an interface that says the version
+    minimum_version_leaf: str  # the leaf that says which versions are too old to be heard
     unspecified: bytes  # 0.0.0.0, ::
     older_querier_responses: int  # OVQPI is 2 * 125 s plus this many response times of the older query
     specific_queries_age: bool  # an older version's specific query, too, says that the querier is old (RFC 3810 8.2.1)
@@ -84,6 +85,7 @@ IGMP = Family(
     latest_query_bytes=12,
     leave_version=2,
     version_leaf="version",
+    minimum_version_leaf="minimum-version",
     unspecified=bytes(4),
     older_querier_responses=10,  # RFC 9776 8.12: 350 s for a query that leaves 10 s
     specific_queries_age=False,  # RFC 9776 7.2.1
@@ -112,6 +114,7 @@ MLD = Family(
     latest_query_bytes=28,
     leave_version=1,
     version_leaf="mld-version",
+    minimum_version_leaf="minimum-mld-version",
     unspecified=bytes(16),
     older_querier_responses=1,  # RFC 3810 9.12: 260 s for a query that leaves 10 s
     specific_queries_age=True,

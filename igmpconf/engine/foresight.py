@@ -47,7 +47,7 @@ class Foresight:
             return None
         version, group = told
         wants = self._proxy.wants(group)
-        if ifindex in wants or version > lane.version or (lane.demands_alert and version > 1 and not packet.router_alert):
+        if ifindex in wants or not lane.oldest <= version <= lane.version or (lane.demands_alert and version > 1 and not packet.router_alert):
             return None
         if not lane.admission.is_plain(group) or (packet.sender not in lane.senders and not lane.accepts(packet.sender)):
             return None
@@ -67,14 +67,14 @@ class Foresight:
 class _Lane:
     """What has to be known of a downstream, in one place."""
 
-    __slots__ = ("_own", "admission", "demands_alert", "group_at", "groups", "senders", "version")
+    __slots__ = ("_own", "admission", "demands_alert", "group_at", "groups", "oldest", "senders", "version")
 
     def __init__(self, downstream: Downstream) -> None:
         interface = downstream.interface
         self.admission = downstream.admission
         self.groups = downstream.listeners.groups
         self.group_at = -interface.outbox.family.address_bytes
-        self.version = interface.params.version
+        self.oldest, self.version = interface.params.minimum_version, interface.params.version
         self.demands_alert = interface.params.require_router_alert
         self.senders: set[bytes] = set()  # that were accepted
         self._own = interface.own_addresses | {interface.params.source_address}

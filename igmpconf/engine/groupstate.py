@@ -110,6 +110,11 @@ class GroupState:
         older = self.older_until_ms
         self.older_until_ms = (until_ms, older[1]) if version == 1 else (older[0], until_ms)
 
+    def forget_older(self, least: int) -> None:
+        """Hosts of versions before `least` are not heard any more, so none of them is present."""
+        kept = tuple(until_ms if version >= least else 0 for version, until_ms in enumerate(self.older_until_ms, start=1))
+        self.older_until_ms = (kept[0], kept[1]) if any(kept) else _NO_OLDER
+
     def apply(self, kind: RecordKind, listed: frozenset[bytes], until_ms: int) -> Asked:
         """The row for (mode, kind); `until_ms` is now plus the group membership interval."""
         return self._apply_excluding(kind, listed, until_ms) if self.exclude else self._apply_including(kind, listed, until_ms)

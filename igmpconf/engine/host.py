@@ -198,7 +198,9 @@ class Host:
                 self._outbox.wake(self, group, held.answer_at_ms)
 
     def reconfigured(self, now_ms: int) -> None:
-        """The configured version may be another."""
+        """The configured version may be another, and older queriers may be such that are not heard any more."""
+        least = self._interface.params.minimum_version
+        self._older_until_ms = {version: until_ms for version, until_ms in self._older_until_ms.items() if version >= least}
         self._choose_version(now_ms)
 
     def _choose_version(self, now_ms: int) -> None:

@@ -71,6 +71,7 @@ class Listeners:
         """Policy changed: what may not be held any more is dropped, the rest stays."""
         for state in tuple(self.groups.values()):
             group = state.group
+            state.forget_older(self._interface.params.minimum_version)
             denied = frozenset(source for source in state.wanted if not self._admission.allows_source(group, source))
             if state.drop(group=state.exclude and not self._admission.allows_group(group), sources=denied):
                 self._settle(state, "policy")

@@ -48,6 +48,7 @@ class InterfaceParams:
     last_member_interval_ms: int = field(compare=False)
     robustness: int = field(compare=False)
     version: int = field(compare=False)
+    minimum_version: int = field(compare=False)  # what speaks an older one is not heard
     quick_leave: str = field(compare=False)  # off, on, auto
     require_router_alert: bool = field(compare=False)
     max_groups: int | None = field(compare=False)
@@ -128,6 +129,7 @@ def _interface(entry: InterfaceConfig, config: ProxyConfig, family: Family) -> I
         last_member_interval_ms=timers[2],
         robustness=timers[3],
         version=value(family.version_leaf),
+        minimum_version=value(family.minimum_version_leaf),
         quick_leave=timers[4],
         require_router_alert=bool(value("require-router-alert")),
         max_groups=entry.max_groups,

@@ -36,6 +36,7 @@ class Querier:
         self.is_running = False
         self.is_querier = False
         self.elected: bytes | None = None  # the other router, while it is the querier
+        self._elected_version = 0  # in which it asks
         self.since_ms = 0
         self.reason = "not started"
 
@@ -58,6 +59,10 @@ class Querier:
     def older_host_present_interval_ms(self) -> int:
         """RV * QI + QRI (RFC 3376 8.13); deliberately not the interval above."""
         return self.robustness * self.interval_ms + self._interface.params.query_response_interval_ms
+
+    def gives_way_to_older(self, least: int) -> bool:
+        """The other router asks in a version before `least`: if those are not heard any more, neither is it."""
+        return self.elected is not None and self._elected_version < least
 
     def start(self, now_ms: int, reason: str) -> None:
         """Begin as querier with the startup queries, if there is an address to ask from (QRY-08)."""
@@ -111,7 +116,7 @@ class Querier:
         other_present_ms = self._other_querier_present_ms(query)
         current = self.elected
         if current is None or query.sender <= current or now_ms >= self._elected_heard_ms + other_present_ms:
-            self.elected = query.sender
+            self.elected, self._elected_version = query.sender, query.version
             self._elected_heard_ms = now_ms
             self._adopt(query.robustness, query.interval_ms)
             other_present_ms = self._other_querier_present_ms(query)

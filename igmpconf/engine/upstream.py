@@ -75,6 +75,9 @@ class Upstream:
         except WireError as error:
             interface.reject(now_ms, error.reason, sender=sender)
             return
+        if message.version < interface.params.minimum_version:  # RFC 3810 10.1: a forged query must not make us older
+            interface.reject(now_ms, "older-version", sender=sender)
+            return
         if not isinstance(message, Query):
             interface.counters[f"received-report-v{message.version}"] += 1
             self.host.report(message)

@@ -33,6 +33,7 @@ COUNTERS: dict[str, str] = {
     "rejected-group-limit": "new groups beyond max-groups",
     "rejected-hop-limit": "MLD messages whose hop limit was not 1",
     "rejected-newer-version": "reports of a version newer than the configured one",
+    "rejected-older-version": "messages of a version older than minimum-version, or minimum-mld-version",
     "rejected-query-destination": "general queries sent to another group than all hosts",
     "rejected-query-length": "queries of a length that no version has",
     "rejected-records-truncated": "reports that claim more records or sources than they carry",

@@ -85,6 +85,12 @@ class InterfaceConfig:
     robustness: int | None = leaf(Integer(1, 255), "losses in a row that do no harm, plus one; 1 warns", inherits=True, source="RFC 3376 8.1")
     version: int | None = leaf(Integer(1, 3), "IGMP version spoken", default=3, source="RFC 4605 4.1")
     mld_version: int | None = leaf(Integer(1, 2), "MLD version spoken", default=2, source="RFC 4605 4.1")
+    minimum_version: int | None = leaf(
+        Integer(1, 3), "oldest IGMP version heard; messages of older ones are ignored, and none makes us speak it", default=1, source="RFC 3376 9, RFC 9776 7.3"
+    )
+    minimum_mld_version: int | None = leaf(
+        Integer(1, 2), "oldest MLD version heard; messages of older ones are ignored, and none makes us speak it", default=1, source="RFC 3810 10"
+    )
     quick_leave: str | None = leaf(
         _QUICK_LEAVE, "end a stream without asking for other listeners: off, on, or auto (host tracking decides)", inherits=True, source="RFC 6636 3, RFC 8652"
     )

@@ -51,6 +51,12 @@ _REFUSALS: dict[str, tuple[Severity, str, str, str]] = {
         "they speak a newer version than the interface is held to",
         "version: 3, or leave the line out",
     ),
+    "rejected-older-version": (
+        "warning",
+        "some subscribers cannot join, or another router is not heard",
+        "they speak an older version than minimum-version (minimum-mld-version) lets in",
+        "minimum-version: 1 (minimum-mld-version: 1), or leave the line out",
+    ),
     "rejected-ssm": (
         "note",
         "somebody asks for a source-specific group without a source",
@@ -270,13 +276,15 @@ def upstream_queries(patient: Patient) -> Iterator[Finding]:
         held_s = max((max(uptimes.values()) for (instance, group), uptimes in patient.joined.items() if _is_of(row, instance, group.version)), default=0)
         if not row.up or not held_s:
             continue
-        if not row.heard_queriers:
+        last = min(row.heard_queriers, key=lambda one: one.last_s, default=None)
+        if last is not None and last.last_s <= (2 * (last.interval_ms or 125_000) + 2_000) / 1000:
+            continue
+        if unheard := counter(row, "rejected-older-version"):
+            yield _too_old(row, unheard)
+        elif last is None:
             if held_s >= _DEFAULT_SILENCE_S:
                 yield _silent(row, f"0 queries in {held_s} s", "note", "nobody asked on the upstream since groups are held there")
-            continue
-        last = min(row.heard_queriers, key=lambda one: one.last_s)
-        patience_s = (2 * (last.interval_ms or 125_000) + 2_000) / 1000
-        if last.last_s > patience_s:
+        else:
             evidence = f"the last of {last.queries} queries came {last.last_s} s ago from {last.address}; they came every {span(last.interval_ms)}"
             yield _silent(row, evidence, "warning", "the router that asked on the upstream fell silent, or its queries are lost on the way")
 
@@ -294,6 +302,19 @@ def _silent(row: InterfaceRow, evidence: str, severity: Severity, cause: str) ->
         cause=cause,
         evidence=evidence,
         fix="have a querier switched on in the network before us, or its snooping off",
+    )
+
+
+def _too_old(row: InterfaceRow, unheard: int) -> Finding:
+    leaf = "minimum-version" if row.family == "ipv4" else "minimum-mld-version"
+    return Finding(
+        severity="warning",
+        code="upstream/older-querier",
+        where=where(row),
+        seen="no stream arrives although groups are joined, or streams stop some minutes after",
+        cause=f"who asks on the upstream does so in an older version than {leaf} there lets in: it is not answered, and may not understand our reports",
+        evidence=f"rejected-older-version of {row.family} is {unheard}, and nobody else asks there",
+        fix=f"{leaf}: 1 on {row.interface}, or leave the line out",
     )
 
 

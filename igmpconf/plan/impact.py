@@ -172,6 +172,8 @@ class _Instance:
             return self._subnets(old, change)
         if leaf in {"version", "mld-version"}:
             return _rejoin(f"{name} speaks another version", self.everything if old.upstream else mine)
+        if leaf in {"minimum-version", "minimum-mld-version"}:
+            return self._older_unheard(old, change.after or 1, 4 if leaf == "minimum-version" else 6)
         if leaf == "groups":
             return self._rules()
         if leaf == "static-groups" and change.after is None:
@@ -210,6 +212,20 @@ class _Instance:
             "their hosts are outside the listed subnets",
             _live(r for r in orphans if r.last_reporter is not None and _within(r.last_reporter, change.before or ())),
         )
+
+    def _older_unheard(self, old: InterfaceConfig, least: int, family: int) -> Impact:
+        """Reports of older hosts do not refresh their groups any more; an upstream that fell back returns to its version."""
+        name = old.interface
+        if not old.upstream:
+            older = _live(
+                r for r in self.rows if r.group.version == family and r.version is not None and r.version < least and belongs(self.old, r.interface, old)
+            )
+            return _interrupts(f"hosts of versions below {least} are not heard on {name} any more", older)
+        spoken = [r.version for r in self.state.interfaces if r.instance == self.old.name and r.role == "upstream" and r.family == f"ipv{family}"]
+        if all(version is None or version >= least for version in spoken):
+            return HARMLESS
+        told = tuple(live for live in self.everything if ipaddress.ip_address(live.group).version == family)
+        return _rejoin(f"{name} speaks another version", told)
 
     def _own_subnets(self, entry: InterfaceConfig) -> tuple[Prefix, ...]:
         rows: list[InterfaceRow] = [r for r in self.state.interfaces if r.instance == self.old.name and belongs(self.old, r.interface, entry)]

@@ -51,6 +51,7 @@ CODES: dict[str, str] = {
     "interface/exact-wins": "A name also matches a pattern with the other role; the exact name wins.",
     "interface/in-two-instances": "Two instances that speak the same family claim one interface.",
     "querier/response-exceeds-interval": "Hosts could still be answering one query when the next one is sent (RFC 3376 8.3).",
+    "version/below-minimum": "An interface would speak a version that it does not hear, so that nobody's answer counted.",
     "querier/robustness-one": "With robustness 1 no packet may be lost (RFC 3376 8.1).",
     "querier/interval-on-upstream": "A proxy is a host on its upstream and does not query there (RFC 4605 4.1); the value counts for the downstreams.",
     "threshold/no-effect-on-ipv6": "The kernel has no TTL threshold for IPv6 streams; those of IPv4 are held back as configured.",

@@ -122,6 +122,22 @@ def _response(at: Path, response_ms: int, interval_ms: int, *, has_own: bool) ->
     )
 
 
+def versions_in_order(config: DeviceConfig) -> Iterator[Diagnostic]:
+    """Who does not hear the version that it speaks hears none of the answers."""
+    for proxy in config.proxies:
+        for entry in proxy.interfaces:
+            for leaf in ("version", "mld-version"):
+                least, spoken = effective(proxy, entry, f"minimum-{leaf}"), effective(proxy, entry, leaf)
+                if least > spoken:
+                    yield error(
+                        "version/below-minimum",
+                        (*interface_path(proxy.name, entry.interface), Step(f"minimum-{leaf}")),
+                        f"minimum-{leaf} {least} is above {leaf} {spoken}, so that what hosts and routers of {leaf} {spoken} say would not be heard",
+                        f"set minimum-{leaf} to {spoken} or less, or {leaf} to {least}",
+                        [(*interface_path(proxy.name, entry.interface), Step(leaf))],
+                    )
+
+
 def robustness_of_one(config: DeviceConfig) -> Iterator[Diagnostic]:
     """RFC 3376 8.1: the robustness variable should not be one."""
     for proxy in config.proxies:
@@ -251,6 +267,7 @@ RULES: tuple[Rule, ...] = (
     patterns_within,
     interfaces_between,
     response_below_interval,
+    versions_in_order,
     robustness_of_one,
     timers_on_the_upstream,
     threshold_of_ipv6,

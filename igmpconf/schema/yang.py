@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from igmpconf.model.answers import MOST_LINES, CapturePage, LogPage
-from igmpconf.model.config import DeviceConfig, FirewallRule, ProxyConfig, StaticRoute, VlanConfig
+from igmpconf.model.config import DeviceConfig, FirewallRule, InterfaceConfig, ProxyConfig, StaticRoute, VlanConfig
 from igmpconf.model.diagnosis import DEFAULT_MS, LONGEST_MS, Diagnosis
 from igmpconf.model.leaf import (
     Bool,
@@ -43,6 +43,13 @@ _MUSTS: dict[type, tuple[tuple[str, str, str], ...]] = {
     ProxyConfig: (
         ("enabled = 'false' or count(interfaces[upstream = 'true']) = 1", "upstream/one", "An instance has exactly one upstream interface."),
         ("(mode = 'bridged') = boolean(bridge)", "bridge/missing", "Mode bridged needs a bridge, and only mode bridged has one."),
+    ),
+    InterfaceConfig: (
+        (
+            "not(minimum-version > version) and not(minimum-mld-version > mld-version)",
+            "version/below-minimum",
+            "Who does not hear the version that it speaks hears none of the answers.",
+        ),
     ),
     StaticRoute: (
         ("../enabled = 'false' or downstream-interface", "mfc/no-downstream", "An entry is forwarded to one interface at least."),

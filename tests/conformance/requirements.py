@@ -247,8 +247,5 @@ for _line in _TEXT.strip().splitlines():
 
 ELSEWHERE = {
     "QRY-25": "not offered: queries go to the group",
-    "OLD-09": "not offered: older reports always count",
-    "OLD-10": "not offered: compatibility modes are always on",
     "LEA-07": "not offered: the full tables serve lightweight hosts too",
-    "MLD-22": "not offered: MLDv1 always counts",
 }

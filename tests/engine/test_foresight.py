@@ -8,7 +8,7 @@ from igmpconf.engine.events import PacketReceived
 from igmpconf.engine.family import IGMP, MLD
 from igmpconf.engine.messages import Record, RecordKind
 from igmpconf.engine.wire import igmp, mld
-from tests.kit.builders import packed, record
+from tests.kit.builders import config, packed, record
 from tests.kit.playbook import Play, a_proxy
 
 IS_IN, IS_EX, TO_IN, TO_EX, ALLOW, BLOCK = RecordKind
@@ -38,6 +38,18 @@ def test_so_is_one_of_an_older_host_and_of_a_second_downstream():
     play.on("lan0", Record(IS_EX, packed("239.1.1.2")), version=2)
     assert play.foreseen == 1
     assert foreseen_by(play, "lan1", record(TO_EX, "239.1.1.2")) == 1
+
+
+def test_one_of_a_version_that_is_not_heard_is_not():
+    play = a_proxy("wan", {"interface": "lan0", "minimum-version": 3})
+    play.on("lan0", record(TO_EX, "239.9.9.9"))
+    assert foreseen_by(play, "lan0", record(TO_EX, G)) == 1
+    before = play.foreseen
+    play.on("lan0", record(IS_EX, "239.1.1.2"), version=2)
+    assert play.foreseen == before
+    play.configure(config("wan", {"interface": "lan0", "minimum-version": 2})).on("lan0", record(TO_EX, "239.1.1.3"))
+    play.on("lan0", record(IS_EX, "239.1.1.2"), version=2)
+    assert play.foreseen == before + 2
 
 
 def test_the_first_of_all_is_worked_out():

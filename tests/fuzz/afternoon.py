@@ -97,6 +97,7 @@ IPV4 = World(
     [
         *PLAIN,
         {"interfaces": [UP, {"interface": "lan0", "version": 2}, {"interface": "lan1", "version": 1}]},
+        {"interfaces": [UP | {"minimum-version": 3}, {"interface": "lan0", "minimum-version": 2}, {"interface": "lan1", "minimum-version": 3}]},
         {
             "interfaces": [UP, {"interface": "lan0", "static-groups": [{"group": "239.1.1.1"}, {"group": "239.1.1.2", "source": "192.0.2.1"}]}, "lan1"],
             "mfc": [
@@ -129,6 +130,7 @@ IPV6 = World(
     [
         *PLAIN,
         {"interfaces": [UP, {"interface": "lan0", "mld-version": 1}, "lan1"]},
+        {"interfaces": [UP | {"minimum-mld-version": 2}, {"interface": "lan0", "minimum-mld-version": 2}, "lan1"]},
         {
             "interfaces": [UP, {"interface": "lan0", "static-groups": [{"group": "ff05::1"}, {"group": "ff05::2", "source": "2001:db8::1"}]}, "lan1"],
             "mfc": [

@@ -62,6 +62,16 @@ def test_queries_missing_on_the_upstream(queriers, uptime_s, wanted):
     assert [(one.code, one.severity) for one in rows] == ([("upstream/no-queries", wanted)] if wanted else [])
 
 
+@pytest.mark.parametrize(("queriers", "is_told"), [((), True), ((heard(last_s=253),), True), ((heard(last_s=100),), False)])
+def test_an_upstream_whose_querier_is_too_old_to_be_heard(queriers, is_told):
+    """As soon as a group is held: nobody waits for minutes.  Where somebody is heard, it may have been a neighbour's report."""
+    row = dataclasses.replace(WAN, heard_queriers=queriers, counters=(Counter(name="rejected-older-version", value=3),))
+    rows = found(row, BR0, state=DeviceState(groups=(group(30),)))
+    assert [(one.code, one.where) for one in rows] == ([("upstream/older-querier", "default/wan")] if is_told else [])
+    assert all("minimum-version: 1 on wan" in one.fix for one in rows)
+    assert codes(row, BR0) == [], "nothing is wanted of it"
+
+
 @pytest.mark.parametrize(
     ("queries", "lost", "is_told"),
     [(3, 3, False), (40, 1, False), (40, 3, True)],
@@ -96,10 +106,10 @@ def test_a_second_querier(address, severity):
     assert codes(WAN, dataclasses.replace(BR0, heard_queriers=(dataclasses.replace(other, last_s=400),))) == []  # it gave way
 
 
-@pytest.mark.parametrize("reason", ["source-limit", "router-alert", "newer-version", "ssm"])
+@pytest.mark.parametrize("reason", ["source-limit", "router-alert", "newer-version", "older-version", "ssm"])
 def test_reports_that_are_refused(reason):
     (one,) = found(WAN, dataclasses.replace(BR0, counters=(Counter(name=f"rejected-{reason}", value=3),)))
-    assert one.code in {"report/source-limit", "report/router-alert", "report/newer-version", "report/ssm"}
+    assert one.code in {"report/source-limit", "report/router-alert", "report/newer-version", "report/older-version", "report/ssm"}
     assert one.evidence == f"rejected-{reason} of ipv4 is 3"
 
 

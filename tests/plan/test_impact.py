@@ -34,7 +34,7 @@ STATE = DeviceState(
         interface("lan1", "downstream", "10.1.0.1/24", is_querier=False),
         interface("wan", "upstream", "192.0.2.2/24"),
     ),
-    groups=(row("lan0", G1), row("lan0", G2, "172.16.0.7"), row("lan1", G1, "10.1.0.9"), row("ppp0", G2)),
+    groups=(row("lan0", G1), row("lan0", G2, "172.16.0.7"), row("lan1", G1, "10.1.0.9"), row("ppp0", G2, version=2)),
     mfc=(
         MfcRow(
             family="ipv4",
@@ -112,6 +112,14 @@ def impact_of(before: dict, after: dict, *, state: DeviceState = STATE, **device
         ("groups become local", edited(local_groups=["239.1.1.1/32"]), "interrupts", {f"{G1} lan0", f"{G1} lan1"}),
         ("a higher threshold", edited(lan0={"threshold": 16}), "interrupts", {f"{G1} lan0", f"{G2} lan0"}),
         ("an older version", edited(lan1={"version": 2}), "rejoin", {f"{G1} lan1"}),
+        ("older hosts are not heard", edited(ppp_={"minimum-version": 3}), "interrupts", {f"{G2} ppp0"}),
+        (
+            "versions are not heard that nobody speaks",
+            edited(lan0={"minimum-version": 3}, ppp_={"minimum-version": 2, "minimum-mld-version": 2}),
+            "none",
+            set(),
+        ),
+        ("older queriers are not heard, and none is", edited(wan={"minimum-version": 3, "minimum-mld-version": 2}), "none", set()),
         ("the permanent entry goes", edited(mfc=[]), "interrupts", {f"{G3} lan0", f"{G3} lan1"}),
         ("the permanent entry leaves by less", edited(mfc=[{**BASE["mfc"][0], "downstream-interface": "lan0"}]), "interrupts", {f"{G3} lan1"}),
         ("the permanent entry comes from elsewhere", edited(mfc=[{**BASE["mfc"][0], "upstream-interface": "spare"}]), "rejoin", {f"{G3} lan0", f"{G3} lan1"}),
@@ -130,6 +138,15 @@ def test_what_a_change_does_to_live_groups(what, after, level, groups):
     assert found.level == level, what
     assert {f"{g.group} {g.interface}" for g in found.groups} == groups, what
     assert bool(found.reason) == (level != "none")
+
+
+def test_an_upstream_that_fell_back_speaks_its_own_version_again_when_older_queriers_are_not_heard():
+    wan = dataclasses.replace(STATE.interfaces[2], version=2)
+    state = dataclasses.replace(STATE, interfaces=(*STATE.interfaces[:2], wan))
+    found = impact_of(BASE, edited(wan={"minimum-version": 3}), state=state)
+    assert (found.level, {f"{g.group} {g.interface}" for g in found.groups}) == ("rejoin", ALL)
+    assert impact_of(BASE, edited(wan={"minimum-version": 2}), state=state).level == "none"
+    assert impact_of(BASE, edited(wan={"minimum-mld-version": 2}), state=state).level == "none"
 
 
 def test_hosts_behind_a_subnet_that_is_no_longer_accepted_are_named():

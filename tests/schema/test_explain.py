@@ -21,7 +21,7 @@ def test_every_code_that_is_raised_is_explained_and_the_other_way_round():
         code
         for path in sources
         for code in re.findall(
-            r'"((?:file|yaml|key|type|value|schema|list|limit|upstream|interface|querier|mfc|group|groups|family|address|static|bridge|vlan|firewall|threshold|fleet)/[a-z0-9-]+)"',
+            r'"((?:file|yaml|key|type|value|schema|list|limit|upstream|interface|querier|mfc|group|groups|family|address|static|bridge|vlan|firewall|threshold|version|fleet)/[a-z0-9-]+)"',
             path.read_text(encoding="utf-8"),
         )
     }

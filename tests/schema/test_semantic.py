@@ -97,6 +97,13 @@ CASES = [
         one(query_interval="5s", interfaces=[WAN, {"interface": "lan0", "query-response-interval": "1s"}]),
         [f"error querier/response-exceeds-interval {P}/query-interval"],
     ),
+    ("a minimum below the version", lan(version=2, minimum_version=2, mld_version=1), []),
+    (
+        "a minimum above the version",
+        lan(version=2, minimum_version=3),
+        [f"error version/below-minimum {P}/interfaces[lan0]/minimum-version"],
+    ),
+    ("a minimum above the MLD version", lan(mld_version=1, minimum_mld_version=2), [f"error version/below-minimum {P}/interfaces[lan0]/minimum-mld-version"]),
     ("robustness 1", one(robustness=1), [f"warning querier/robustness-one {P}/robustness"]),
     ("robustness 1 of an interface", lan(robustness=1), [f"warning querier/robustness-one {P}/interfaces[lan0]/robustness"]),
     (

@@ -133,6 +133,8 @@ UP = {"interface": "wan", "upstream": True}
         {"igmp-proxy": {"interfaces": [UP], "bridge": "br0"}},
         {"igmp-proxy": {"interfaces": [UP, "lan0"], "mfc": {"group": "239.1.1.1"}}},
         {"igmp-proxy": {"interfaces": [UP, "lan0"], "mfc": {"group": "239.1.1.1", "upstream-interface": "lan0", "downstream-interface": "lan0"}}},
+        {"igmp-proxy": {"interfaces": [UP, {"interface": "lan0", "version": 2, "minimum-version": 3}]}},
+        {"igmp-proxy": {"interfaces": [UP | {"mld-version": 1, "minimum-mld-version": 2}, "lan0"]}},
         {"vlans": [{"name": "a", "interface": "e", "vlan-id": 1}, {"name": "b", "interface": "e", "vlan-id": 1}]},
         {"firewall": {"rules": {"chain": "input", "action": "drop", "out-interface": "x"}}},
     ],

@@ -100,6 +100,41 @@ def test_an_older_querier_upstream_makes_us_speak_its_version(site, group, versi
         wait_until(lambda: leaves in upstream.reports(group), leaves)
 
 
+@covers("OLD-09", "OLD-10", "MLD-22")
+@pytest.mark.parametrize(("group", "version"), [("239.1.1.1", 1), ("239.1.1.1", 2), ("ff15::1", 1)])
+def test_versions_that_are_not_heard_bring_no_stream_and_no_fallback(site, group, version):
+    """The kernel's host speaks `version`, the head end asks in it, and neither is heard; then, while running, only the host is."""
+    family = family_of(group)
+    latest = {family.minimum_version_leaf: family.latest_version}
+    speaks(site, family, version)
+    proxy = site.proxy(instance({"interface": "wan"} | latest, {"interface": "lan0"} | latest))
+    upstream, segment, host = site.tap(site.head), site.tap(site.h0), site.member(site.h0, group)
+    source = site.source(SOURCE[family.name])
+    host.join()
+    wait_until(lambda: proxy.counter("rejected-older-version", "lan0", family.name) > 0, "the report was counted")
+    assert f"v{version} IS_EX {{}}" in segment.reports(group, HOST[family.name])
+    assert ("lan0", group) not in proxy.groups()
+    assert proxy.mfc().get(("*", group)) is None
+    speaks(site, family, family.latest_version)
+    host.leave()
+    host.join()
+    flows(source, group, segment)
+    wait_until(lambda: host.received > 0, "the application has it")
+    asker = Stranger(site.net, site.head, "eth0")
+    asker.query(SOURCE["ipv4"] if family is not MLD else "fe80::2", Query(b"", version, None, max_response_ms=100))
+    wait_until(lambda: proxy.counter("rejected-older-version", "wan", family.name) > 0, "the query was counted")
+    assert proxy.interface("wan", family.name).version == family.latest_version
+    host.leave()
+    says_so = f"v{family.latest_version} TO_IN {{}}"
+    wait_until(lambda: says_so in upstream.reports(group, US[family.name]), f"{says_so}: {upstream.reports(group)}")
+    assert {text.split()[0] for text in upstream.reports(group, US[family.name])} == {f"v{family.latest_version}"}
+    speaks(site, family, version)
+    proxy.replace(instance({"interface": "wan"} | latest, "lan0"))
+    host.join()
+    wait_until(lambda: ("lan0", group) in proxy.groups(), "the host is heard")
+    assert proxy.groups()["lan0", group].version == version
+
+
 @covers("OLD-01", "OLD-02", "OLD-04", "OLD-06")
 def test_an_old_host_beside_a_new_one_decides_how_a_group_is_left(site):
     """As long as the v2 host of 239.1.1.1 is remembered, the v3 host's sources do not count."""

@@ -1,4 +1,4 @@
-"""`make bench`: igmpconf and Debian's igmpproxy, one after the other on the same router, measured alike.
+"""`make bench`: igmpconf, Debian's igmpproxy and what else of proxies is found, one after the other on the same router, measured alike.
 
 python -m bench [PART ...] [--joins N] [--json PATH]
 """
@@ -32,16 +32,16 @@ from igmpconf.lab.lab import Lab
 
 _ABOUT_JOINS = f"""
 The stream sends a datagram every {1000 / JOIN_RATE_PER_S:g} ms; fresh is one that was sent after the report.  Where no route stands the kernel keeps
-up to three datagrams and hands them out with igmpproxy's route; igmpconf's (*,*) entry leaves nothing to keep."""
+up to three datagrams and hands them out with a peer's route; igmpconf's (*,*) entry leaves nothing to keep."""
 
 _MARKER = re.compile(r"^<!-- the table: make bench ARGS=.* -->$", re.MULTILINE)
 
-Contender = Igmpconf | BehindSshd | peer.IgmpProxy
+Contender = Igmpconf | BehindSshd | peer.Peer
 Row = dict[str, object]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bench", description="igmpconf beside Debian's igmpproxy, in the same namespaces")
+    parser = argparse.ArgumentParser(prog="bench", description="igmpconf beside Debian's igmpproxy and other proxies, in the same namespaces")
     parser.add_argument("--joins", type=int, default=100, help="joins per IGMP version (default 100)")
     parser.add_argument("--only", default="joins,loss,apply", help="what to measure: joins, loss, apply, rpc, scale or fleet, or parts of them")
     parser.add_argument(
@@ -112,33 +112,26 @@ def _write_markdown(file: Path, rows: Sequence[Row], *, is_undisturbed: bool) ->
     kernel = ".".join(platform.release().split(".")[:2])
     among = "joins with real-time priority, everything else among other programs" if is_undisturbed else "among other programs"
     machine = f"{os.cpu_count()} cores, kernel {kernel}, CPython {platform.python_version()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}, {among}."
-    names = ("igmpconf", "igmpproxy", "ratio") if any("igmpproxy" in row for row in rows) else ("igmpconf",)
-    lines = [text[: marker.end()], "", machine, "", f"| measure | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    lines += [f"| {row['measure']} | {' | '.join(_cells(row)[: len(names)])} |" for row in rows]
+    columns = _columns(rows)
+    lines = [text[: marker.end()], "", machine, "", f"| measure | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {row['measure']} | {' | '.join(_cells(row, columns))} |" for row in rows]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
     contenders: list[Callable[[Lab], Contender]] = [Igmpconf if "loss" in wanted else BehindSshd]  # the lab's own can be killed
-    if peer.program() is None:
-        _say("igmpproxy is not installed (apt install igmpproxy): igmpconf is measured alone")
-    else:
-        contenders.append(peer.IgmpProxy)
+    peers = peer.peers()
+    if peer.IgmpProxy not in peers:
+        _say("igmpproxy is not installed (apt install igmpproxy): igmpconf is measured without it")
+    contenders += peers if "joins" in wanted else [kind for kind in peers if kind is peer.IgmpProxy]
     found: dict[str, dict[str, tuple[float | None, str]]] = {}
     for contender in contenders:
         proxy = contender(lab)
         try:
             if "joins" in wanted:
-                for version in (3, 2):
-                    _say(f"{proxy.name}: {count} joins with IGMPv{version}")
-                    for name, value in _latencies(joins(lab, host="h1", version=version, count=count), f"v{version}").items():
-                        found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
-                _say(f"{proxy.name}: {count} joins with IGMPv3, streams of {FAST_PER_S}/s")
-                fast = joins(lab, host="h1", version=3, count=count, rate_per_s=FAST_PER_S)
-                for name, value in _latencies(fast, f"v3, {FAST_PER_S} datagrams a second").items():
-                    if "datagram," in name:
-                        found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
-            if "loss" in wanted and not isinstance(proxy, BehindSshd):
+                for name, value in _all_joins(lab, proxy, count).items():
+                    found.setdefault(name, {})[proxy.name] = (value, "" if name.endswith("never") else "ms")
+            if "loss" in wanted and isinstance(proxy, Igmpconf | peer.IgmpProxy):
                 for name, event in (("kill -9", proxy.kill), ("restart", proxy.restart), ("change of another interface", proxy.change_elsewhere)):
                     _say(f"{proxy.name}: {name} under a stream of {RATE_PER_S}/s")
                     found.setdefault(f"datagrams lost, {name}", {})[proxy.name] = (lost(lab, event), "")
@@ -148,6 +141,21 @@ def _against_peer(lab: Lab, wanted: set[str], count: int) -> list[Row]:
     for name, values in found.items():
         rows.append({"measure": name, "unit": next(iter(values.values()))[1], **{who: value for who, (value, _) in values.items()}})
     return rows
+
+
+def _all_joins(lab: Lab, proxy: Contender, count: int) -> dict[str, float | None]:
+    """Joins of both versions, then of fast streams; without any stream for a peer that would not pass it on to who joins late."""
+    is_fed = not isinstance(proxy, peer.Peer) or proxy.feeds_late_joiners
+    result: dict[str, float | None] = {}
+    for version in (3, 2):
+        _say(f"{proxy.name}: {count} joins with IGMPv{version}")
+        found = joins(lab, host="h1", version=version, count=count, rate_per_s=JOIN_RATE_PER_S if is_fed else 0)
+        result |= {name: value for name, value in _latencies(found, f"v{version}").items() if is_fed or "datagram," not in name}
+    if is_fed:
+        _say(f"{proxy.name}: {count} joins with IGMPv3, streams of {FAST_PER_S}/s")
+        found = joins(lab, host="h1", version=3, count=count, rate_per_s=FAST_PER_S)
+        result |= {name: value for name, value in _latencies(found, f"v3, {FAST_PER_S} datagrams a second").items() if "datagram," in name}
+    return result
 
 
 def _latencies(found: Sequence[Join], what_kind: str) -> dict[str, float | None]:
@@ -166,17 +174,27 @@ def _latencies(found: Sequence[Join], what_kind: str) -> dict[str, float | None]
 
 
 def _print(rows: Sequence[Row]) -> None:
-    names = ("igmpconf", "igmpproxy")
-    print(f"\n{'':72}{names[0]:>14}{names[1]:>14}{'ratio':>10}")
+    columns = _columns(rows)
+    print("\n" + " " * 72 + "".join(f"{column:>14}" for column in columns))
     for row in rows:
-        ours, theirs, ratio = _cells(row)
-        print(f"{row['measure']:72}{ours:>14}{theirs:>14}{ratio:>10}")
+        print(f"{row['measure']:72}" + "".join(f"{cell:>14}" for cell in _cells(row, columns)))
 
 
-def _cells(row: Row) -> tuple[str, str, str]:
-    ours, theirs = row.get("igmpconf"), row.get("igmpproxy")
-    ratio = f"{ours / theirs:.2f}" if isinstance(ours, int | float) and isinstance(theirs, int | float) and theirs else "-"
-    return _number(ours, row["unit"]), _number(theirs, row["unit"]), ratio
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Who was measured, igmpconf first; its ratio to igmpproxy stands beside the two."""
+    measured = {column for row in rows for column in row}
+    columns = ["igmpconf", *(kind.name for kind in peer.KINDS if kind.name in measured)]
+    if "igmpproxy" in columns:
+        columns.insert(columns.index("igmpproxy") + 1, "ratio")
+    return columns
+
+
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+    return [_ratio(row.get("igmpconf"), row.get("igmpproxy")) if column == "ratio" else _number(row.get(column), row["unit"]) for column in columns]
+
+
+def _ratio(ours: object, theirs: object) -> str:
+    return f"{ours / theirs:.2f}" if isinstance(ours, int | float) and isinstance(theirs, int | float) and theirs else "-"
 
 
 def _number(value: object, unit: object) -> str:

@@ -101,7 +101,7 @@ class _Tap:
 
 
 def joiner(lab: Lab, host: str) -> Probe:
-    """A host that reports a group and notes the stream's first datagram; also `leave`."""
+    """A host that reports a group and notes the stream's first datagram within `patience_s`; also `leave`."""
     address = host_named(host).address.partition("/")[0]
     tools: list[tuple[_Tap, socket.socket]] = []
 
@@ -127,7 +127,7 @@ def joiner(lab: Lab, host: str) -> Probe:
             ours = parsed(packet[(packet[0] & 15) * 4 + 8 :])
             return ours is not None and ours[1] >= sent_monotonic_ns
 
-        fresh_ns = tap.first(is_fresh, after_ns=sent_ns, within_s=PATIENCE_S)
+        fresh_ns = tap.first(is_fresh, after_ns=sent_ns, within_s=float(str(request["patience_s"])))
         return {"sent_ns": sent_ns, "stream_ns": firsts[0] if firsts else None, "fresh_ns": fresh_ns}
 
     return Probe(lab, host, serve)

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from bench.ours import BehindSshd, igmpconf
-from bench.peer import IgmpProxy
-from bench.peer import program as peer_program
+from bench.peer import IgmpProxy, Peer, peers
 from bench.scale_load import Meter, cable_reporter, group_bytes, reporter, source, stream_ear, upstream_ear, viewer
 from igmpconf.lab.lab import Lab
 from igmpconf.lab.topology import ROUTER
 
-Contender = BehindSshd | IgmpProxy
+Contender = BehindSshd | Peer
 Value = tuple[float | None, str]  # number and unit
 Values = dict[str, Value]
 
@@ -41,7 +40,7 @@ class _Bench:
     def __init__(self, lab: Lab, proxy: Contender) -> None:
         self.lab, self.proxy = lab, proxy
         self.host, self.upstream, self.source = reporter(lab, "h3"), upstream_ear(lab), source(lab)
-        self.meter = Meter(lab, "igmpproxy" if isinstance(proxy, IgmpProxy) else lambda: proxy.engine_pid() or 0)
+        self.meter = Meter(lab, proxy.pid if isinstance(proxy, Peer) else lambda: proxy.engine_pid() or 0)
 
     def close(self) -> None:
         for probe in (self.host, self.upstream, self.source, self.meter):
@@ -88,16 +87,14 @@ def _started(lab: Lab, kind: Callable[[Lab], Contender]) -> Iterator[_Bench]:
 
 def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, object]]:
     """The table's rows; `parts` chooses among the measures below, empty means all."""
-    contenders: list[type[BehindSshd | IgmpProxy]] = [BehindSshd]
-    if peer_program() is not None:
-        contenders.append(IgmpProxy)
+    contenders: list[type[Contender]] = [BehindSshd, *peers()]
     if lab.agent_runs():
         lab.stop_agent()
     found: dict[str, dict[str, Value]] = {}
     for contender in contenders:
         name = contender.name
         for part, measure in MEASURES.items():
-            if parts and part not in parts:
+            if (parts and part not in parts) or (issubclass(contender, Peer) and part not in contender.measures):
                 continue
             print(f"{name}: {part}", file=sys.stderr, flush=True)
             with _started(lab, contender) as bench:
@@ -183,8 +180,7 @@ def _cost(bench: _Bench, groups: int) -> Values:
 
 def _idle(bench: _Bench) -> Values:
     """10,000 groups on each of three downstreams, and nobody says anything; then the upstream asks, then the hosts answer us."""
-    if isinstance(bench.proxy, IgmpProxy):
-        return {}  # it does not come to hold them
+    assert isinstance(bench.proxy, BehindSshd)  # no peer comes to hold them
     lab = bench.lab
     lab.run(ROUTER, ["ip", "link", "add", "lan2", "type", "veth", "peer", "name", "lan2-host"])
     for command in ("address add 10.30.0.1/24 dev lan2", "link set lan2 up", "link set lan2-host up"):
@@ -238,7 +234,7 @@ def _quick_leave(bench: _Bench) -> Values:
     values: Values = {}
     try:
         for version in (3, 2):
-            ends, leaves, rounds = [], [], 20 if isinstance(bench.proxy, BehindSshd) else 2
+            ends, leaves, rounds = [], [], 2 if isinstance(bench.proxy, IgmpProxy) else 20
             for number in range(rounds):
                 group = _OTHERS + version * 1_000 + number
                 text = socket.inet_ntoa(group_bytes(group))

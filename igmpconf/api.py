@@ -156,12 +156,14 @@ def apply(
         return run.perform(plan, {device.name: device.target for device in devices}, settings, around)
 
 
-def resume(rollout_id: str) -> Result:
+def resume(rollout_id: str, *, go_on: bool = False) -> Result:
     """Settle an apply that was interrupted, as its journal says; the result has the devices that were not settled yet.
 
-    Raises InputError when this machine has no such journal.
+    With `go_on` the devices that were never begun have their turn then, in the waves and with the parameters of before.
+    Raises InputError when this machine has no such journal, or when the apply cannot go on.
     """
-    return run.settle(run.story_of(rollout_id))
+    story = run.story_of(rollout_id)
+    return run.go_on(story) if go_on else run.settle(story)
 
 
 def confirm(rollout_id: str, devices: Sequence[Device] = ()) -> Result | None:
@@ -245,11 +247,10 @@ def _paths(files: Files) -> list[_Path]:
 
 
 def _share(size: str | int) -> Share:
-    text = str(size)
-    number = text.removesuffix("%")
-    if not number.isdecimal() or not int(number) or (text.endswith("%") and int(number) > 100):
-        raise InputError(f"{size!r} is neither a number of devices nor a percentage of them")
-    return Share(int(number), is_percent=text.endswith("%"))
+    try:
+        return Share.parse(str(size))
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _wanted(devices: Sequence[Device], files: Files | None) -> Sequence[desired.Wanted]:

@@ -14,7 +14,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any, Protocol
@@ -97,14 +97,17 @@ class Execution:
         self._open: dict[DeviceName, None] = {}  # who waits for a decision with a session open, the longest first
         self._interrupts = 0
 
-    def run(self, resume: dict[DeviceName, bool] | None = None) -> tuple[Outcome, ...]:
-        """Perform until every device has ended.  Raises InDoubt on a second Ctrl-C, IgmpconfError when the journal fails."""
+    def run(self, resume: Mapping[DeviceName, bool] | None = None, unbegun: Collection[DeviceName] = ()) -> tuple[Outcome, ...]:
+        """Perform until every device has ended, from the beginning or as `Rollout.resume` says.
+
+        Raises InDoubt on a second Ctrl-C, IgmpconfError when the journal fails.
+        """
         width = min(self.rollout.pace.parallel, max(1, len(self.rollout.ladders)))
         pool = self._executor or ThreadPoolExecutor(max_workers=width, thread_name_prefix="device")
         try:
             with self._interruptible():
                 now_ms = monotonic_ms()
-                self._carry_out(self.rollout.resume(resume, now_ms) if resume is not None else self.rollout.handle(Begin(), now_ms), pool)
+                self._carry_out(self.rollout.resume(resume, now_ms, unbegun) if resume is not None else self.rollout.handle(Begin(), now_ms), pool)
                 while not self.rollout.is_over:
                     event = self._next_event()
                     if isinstance(event, CancelRequested):

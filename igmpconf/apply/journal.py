@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ class Story:
     targets: dict[str, dict[str, Any]]
     unsettled: dict[DeviceName, bool]
     ended: dict[DeviceName, str]
+    settings: dict[str, Any] | None = None  # how it was carried out, as `run.plain_settings` says it; None in journals of before
 
     @property
     def unbegun(self) -> tuple[DeviceName, ...]:
@@ -51,14 +54,23 @@ class Story:
 
 
 class Journal:
-    """An open journal; made by `create`, or by `reopen` for one that is continued."""
+    """An open journal; made by `create`, or by `reopen` for one that is continued.  One process has it open at a time."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
 
     @classmethod
-    def create(cls, rollout_id: str, plan: Plan, *, atomic: Atomic, confirm_timeout_s: int, targets: dict[str, dict[str, Any]]) -> Journal:
+    def create(
+        cls,
+        rollout_id: str,
+        plan: Plan,
+        *,
+        atomic: Atomic,
+        confirm_timeout_s: int,
+        targets: dict[str, dict[str, Any]],
+        settings: dict[str, Any] | None = None,
+    ) -> Journal:
         """A new journal with its first line on disk.  Raises IgmpconfError."""
         path = rollouts_dir() / f"{rollout_id}.jsonl"
         try:
@@ -67,12 +79,14 @@ class Journal:
         except OSError as error:
             raise _unwritable(path, error) from None
         journal = cls(path, fd)
+        journal._hold()
         head = {
             "format": FORMAT,
             "rollout": rollout_id,
             "atomic": atomic,
             "confirm_timeout_s": confirm_timeout_s,
             "targets": targets,
+            "settings": settings,
             "plan": json.loads(to_json(plan)),
         }
         journal._write(head)
@@ -91,10 +105,21 @@ class Journal:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
             raise _unwritable(path, error) from None
+        journal = cls(path, fd)
+        journal._hold()
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             os.write(fd, b"\n")  # the torn line stays what it is: unreadable, and alone
-        return cls(path, fd)
+        return journal
+
+    def _hold(self) -> None:
+        """Keep others from acting on this journal; the kernel lets go when we end, however that is.  Raises IgmpconfError."""
+        with contextlib.suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.close()
+                raise IgmpconfError(f"apply {self.path.stem} is still at work in another process", hint="wait for its end, or end it: Ctrl-C there") from None
 
     def write(self, record: Record) -> None:
         """Append one record and wait until it is on disk.  Raises IgmpconfError."""
@@ -174,6 +199,7 @@ def read(rollout_id: str) -> Story:
         targets=head["targets"],
         unsettled=unsettled,
         ended=ended,
+        settings=head.get("settings"),
     )
 
 

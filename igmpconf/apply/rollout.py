@@ -12,7 +12,8 @@ devices are between their beginning and their verification.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -49,6 +50,14 @@ class Share:
 
     amount: int
     is_percent: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """`3`, or `10%`.  Raises ValueError."""
+        match = re.fullmatch(r"([0-9]{1,9})(%?)", text)
+        if match is None or not int(match[1]) or (match[2] and int(match[1]) > 100):
+            raise ValueError(f"{text!r} is neither a number of devices nor a percentage of them")
+        return cls(int(match[1]), is_percent=bool(match[2]))
 
     def of(self, count: int) -> int:
         """How many of `count` devices; percentages are rounded down, as Ansible's `serial` does."""
@@ -178,6 +187,8 @@ class Rollout:
     _waiting: dict[DeviceName, None] = field(default_factory=dict)
     _ended: dict[DeviceName, None] = field(default_factory=dict)
     _failed: dict[DeviceName, None] = field(default_factory=dict)
+    _settled: dict[DeviceName, None] = field(default_factory=dict)  # of an earlier run; what became of them is no failure of this one
+    _doubtful: dict[DeviceName, None] = field(default_factory=dict)  # of those, who cannot be settled
     _deadlines: Deadlines[DeviceName] = field(default_factory=Deadlines)
 
     def __post_init__(self) -> None:
@@ -220,12 +231,19 @@ class Rollout:
         effects += self._advance(now_ms)
         return effects
 
-    def resume(self, unsettled: dict[DeviceName, bool], now_ms: int) -> Sequence[RolloutEffect]:
-        """Bring the devices of an earlier run, by what its journal promised, to kept (True) or undone (False)."""
-        self.ladders = {name: ladder for name, ladder in self.ladders.items() if name in unsettled}
-        self.waves, self._is_stopped = (), True
+    def resume(self, unsettled: Mapping[DeviceName, bool], now_ms: int, unbegun: Collection[DeviceName] = ()) -> Sequence[RolloutEffect]:
+        """Bring the devices of an earlier run, by what its journal promised, to kept (True) or undone (False).
+
+        Then it is the turn of the `unbegun`, in what is left of the waves; of nobody if one of the others stays in doubt.
+        """
+        assert self.atomic == "device" or not unbegun, "who was not begun when an atomic fleet ended is as it shall be"
+        self.ladders = {name: ladder for name, ladder in self.ladders.items() if name in unsettled or name in unbegun}
+        left = (tuple(name for name in wave if name in unbegun) for wave in self.waves)
+        self.waves, self._is_stopped = tuple(wave for wave in left if wave), not unbegun
+        self._settled = dict.fromkeys(unsettled)
         self._decision = None if self.atomic == "device" else any(unsettled.values())
-        return [effect for name, is_kept in unsettled.items() for effect in self._feed(name, Settle(is_kept), now_ms)]
+        effects = [effect for name, is_kept in unsettled.items() for effect in self._feed(name, Settle(is_kept), now_ms)]
+        return effects + self._advance(now_ms) if unbegun else effects
 
     def _feed(self, device: DeviceName, event: Event, now_ms: int) -> list[RolloutEffect]:
         ladder = self.ladders[device]
@@ -253,7 +271,10 @@ class Rollout:
             if device in self._ended:
                 return False
             self._ended[device] = None
-            if ladder.phase in _FAILED:
+            if device in self._settled:
+                if ladder.phase is Phase.IN_DOUBT:
+                    self._doubtful[device] = None
+            elif ladder.phase in _FAILED:
                 self._failed[device] = None
             return True
         if ladder.is_waiting:
@@ -269,6 +290,8 @@ class Rollout:
         limit = self.pace.max_failures
         if limit is not None and len(self._failed) > limit and not self._is_stopped:
             effects += self._stop(f"{len(self._failed)} had failed before its turn, and {limit} may", now_ms)
+        if self._doubtful and not self._is_stopped:
+            effects += self._stop(f"it is not known how {', '.join(self._doubtful)} ended, and that comes first", now_ms)
         while not self._is_stopped:
             while self._unbegun and len(self._active) < self.pace.parallel:
                 effects += self._feed(self._unbegun.pop(), Begin(), now_ms)

@@ -18,7 +18,7 @@ from igmpconf.apply.journal import Journal, Story, read, rollouts_dir
 from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.leg import RemoteHands, RemoteLadder
 from igmpconf.apply.result import Result
-from igmpconf.apply.rollout import Atomic, Ladder, Pace, Rollout, local_ladder
+from igmpconf.apply.rollout import Atomic, Ladder, Pace, Rollout, Share, local_ladder
 from igmpconf.apply.session import DeviceSession
 from igmpconf.errors import InputError
 from igmpconf.ids import DeviceName, PersistId
@@ -79,9 +79,10 @@ def perform(plan: Plan, targets: Mapping[str, Target], settings: Settings, aroun
         atomic=settings.atomic,
         confirm_timeout_s=settings.policy.confirm_timeout_s,
         targets={name: plain_target(targets[name]) for name in rollout.ladders},
+        settings=plain_settings(settings),
     )
     hands = {name: _hands(rollout, name, targets[name], settings, around) for name in rollout.ladders}
-    return _run(rollout, hands, journal, around, None)
+    return _run(rollout, hands, journal, around)
 
 
 def _remote_ladder(plan: DevicePlan, persist_id: PersistId, policy: LadderPolicy) -> Ladder:
@@ -112,11 +113,19 @@ def _hands(rollout: Rollout, name: DeviceName, target: Target, settings: Setting
     )
 
 
-def _run(rollout: Rollout, hands: Mapping[DeviceName, Hands], journal: Journal, around: Circumstances, resume: dict[DeviceName, bool] | None) -> Result:
+def _run(
+    rollout: Rollout,
+    hands: Mapping[DeviceName, Hands],
+    journal: Journal,
+    around: Circumstances,
+    *,
+    resume: dict[DeviceName, bool] | None = None,
+    unbegun: Collection[DeviceName] = (),
+) -> Result:
     started_ms = monotonic_ms()
     try:
         execution = Execution(rollout, hands, journal, progress=around.progress, executor=around.executor, afterwards=around.afterwards)
-        outcomes = execution.run(resume)
+        outcomes = execution.run(resume, unbegun)
     finally:
         journal.close()
     return Result(rollout_id=rollout.persist_id, plan_id=rollout.plan.plan_id, outcomes=outcomes, took_ms=monotonic_ms() - started_ms)
@@ -145,21 +154,81 @@ def settle(story: Story, *, is_kept: bool | None = None, targets: Mapping[str, T
 
     `targets` replace those of the journal, which holds no passwords.  The result has the unsettled devices only.
     """
-    around = around or Circumstances()
     wanted = {name: promised if is_kept is None else is_kept for name, promised in story.unsettled.items()}
-    rollout = Rollout(plan=story.plan, persist_id=story.rollout_id, policy=LadderPolicy(confirm_timeout_s=story.confirm_timeout_s), atomic=story.atomic)
-    hands: dict[DeviceName, Hands] = {
-        name: DeviceSession(
-            target=(targets or {}).get(name) or target_of(story.targets[name]), plan=rollout.ladders[name].plan, plan_id=story.plan.plan_id, say=around.say
-        )
-        for name in wanted
-    }
-    return _run(rollout, hands, Journal.reopen(story.rollout_id), dataclasses.replace(around, executor=None), wanted)
+    settings = Settings(policy=LadderPolicy(confirm_timeout_s=story.confirm_timeout_s), atomic=story.atomic)
+    here = dataclasses.replace(around or Circumstances(), executor=None)
+    return _take_up(story, settings, targets or {}, here, unsettled=wanted)
+
+
+def go_on(story: Story, *, targets: Mapping[str, Target] | None = None, around: Circumstances | None = None) -> Result:
+    """Settle as the journal says, then give the devices that were never begun their turn, as the apply was begun.
+
+    The result has both.  Failures of before do not count towards `max_failures`; while somebody stays in doubt nobody
+    begins.  Raises InputError when the apply cannot go on.
+    """
+    return _take_up(story, settings_of(story), targets or {}, around or Circumstances(), unsettled=story.unsettled, unbegun=story.unbegun)
+
+
+def _take_up(
+    story: Story,
+    settings: Settings,
+    targets: Mapping[str, Target],
+    around: Circumstances,
+    *,
+    unsettled: dict[DeviceName, bool],
+    unbegun: Collection[DeviceName] = (),
+) -> Result:
+    rollout = Rollout(
+        plan=story.plan,
+        persist_id=story.rollout_id,
+        policy=settings.policy,
+        atomic=settings.atomic,
+        pace=settings.pace,
+        make_ladder=local_ladder if around.executor is None else _remote_ladder,
+    )
+    hands = {name: _hands(rollout, name, targets.get(name) or target_of(story.targets[name]), settings, around) for name in (*unsettled, *unbegun)}
+    return _run(rollout, hands, Journal.reopen(story.rollout_id), around, resume=unsettled, unbegun=unbegun)
 
 
 def story_of(rollout_id: str) -> Story:
     """What the journal of an earlier apply tells.  Raises InputError."""
     return read(rollout_id)
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as the journal keeps them."""
+    pace = settings.pace
+    return {
+        "policy": dataclasses.asdict(settings.policy),
+        "pace": {**dataclasses.asdict(pace), "waves": [str(share) for share in pace.waves]},
+        "allow_down": list(settings.allow_down),
+        "comment": settings.comment,
+    }
+
+
+def settings_of(story: Story) -> Settings:
+    """How the apply of a journal was begun, to go on in the same way.  Raises InputError."""
+    if story.atomic == "fleet":
+        raise InputError(
+            f"{story.rollout_id} was to change all of its devices or none, so it cannot go on with some",
+            hint=f"igmpconf apply --resume {story.rollout_id} without --continue settles it; then apply the plan again",
+        )
+    if story.settings is None:
+        raise InputError(
+            f"the journal of {story.rollout_id} does not say how it was begun; it was written by an older igmpconf",
+            hint=f"igmpconf apply --resume {story.rollout_id} without --continue settles it; then apply the plan again",
+        )
+    try:
+        pace = story.settings["pace"]
+        return Settings(
+            policy=LadderPolicy(**story.settings["policy"]),
+            atomic=story.atomic,
+            pace=Pace(**{**pace, "waves": tuple(Share.parse(text) for text in pace["waves"])}),
+            allow_down=tuple(story.settings["allow_down"]),
+            comment=story.settings["comment"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the journal of {story.rollout_id} says how it was begun in a way that this igmpconf does not know: {error}") from None
 
 
 def plain_target(target: Target) -> dict[str, Any]:

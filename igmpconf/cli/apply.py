@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.executor import monotonic_ms
@@ -21,7 +21,7 @@ from igmpconf.apply.journal import Story
 from igmpconf.apply.kept import KeptSessions
 from igmpconf.apply.result import Result, to_json
 from igmpconf.apply.rollout import PARALLEL, Atomic, Outcome, Pace, Share
-from igmpconf.apply.run import Circumstances, Settings, has_journal, perform, settle, story_of, target_of
+from igmpconf.apply.run import Circumstances, Settings, go_on, has_journal, perform, settings_of, settle, story_of, target_of
 from igmpconf.apply.steps import Phase
 from igmpconf.cli.desired import for_devices
 from igmpconf.cli.devices import Device, chosen, colour, device_options, named_device, named_devices, talk
@@ -32,6 +32,7 @@ from igmpconf.cli.shard import given, share
 from igmpconf.errors import InputError
 from igmpconf.model.leaf import Duration, LeafError
 from igmpconf.netconf.client import NetconfClient
+from igmpconf.netconf.target import Target
 from igmpconf.plan import render
 from igmpconf.plan.diff import Level
 from igmpconf.plan.plan import Plan, from_json
@@ -69,10 +70,10 @@ class _ShareParam(click.ParamType[Share]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
         if isinstance(value, Share):
             return value
-        match = re.fullmatch(r"(\d{1,9})(%?)", str(value).strip())
-        if match is None or not int(match[1]) or (match[2] and int(match[1]) > 100):
-            self.fail(f"{value!r} is neither a number of devices nor a percentage of them", param, ctx)
-        return Share(int(match[1]), is_percent=bool(match[2]))
+        try:
+            return Share.parse(str(value).strip())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _WaveParam(click.ParamType[tuple[Share, ...]]):
@@ -181,15 +182,32 @@ def apply_options(command: F) -> F:
 @device_options
 @apply_options
 @click.option("--resume", metavar="ID", help="Settle an apply that was interrupted: keep or undo, as its journal says.")
+@click.option(
+    "--continue", "is_going_on", is_flag=True, help="With --resume: then change the devices that had no turn, in the same waves and with the same flags."
+)
+@click.pass_context
 def apply(
-    *, document: Path | None, files: tuple[Path, ...], device: str | None, limit: str | None, inventory: Path | None, resume: str | None, **flags: Any
+    ctx: click.Context,
+    /,
+    *,
+    document: Path | None,
+    files: tuple[Path, ...],
+    device: str | None,
+    limit: str | None,
+    inventory: Path | None,
+    resume: str | None,
+    is_going_on: bool,
+    **flags: Any,
 ) -> int:
     """Change devices: execute a saved PLAN, or plan from -f or the inventory and execute that."""
     options = ApplyOptions(**flags)
     if resume is not None:
         if document is not None or files:
             raise click.UsageError("--resume takes its plan from the journal; give no PLAN and no -f")
-        return _settle(story_of(resume), is_kept=None)
+        _no_new_flags(ctx)
+        return _go_on(story_of(resume), options) if is_going_on else _settle(story_of(resume), is_kept=None, result_to=options.result)
+    if is_going_on:
+        raise click.UsageError("--continue goes on with an earlier apply; name it with --resume ID")
     if document is not None:
         if files or limit is not None:
             raise click.UsageError("a saved PLAN holds its desired state and its devices; give no -f and no -l")
@@ -237,10 +255,7 @@ def carry_out(
     if plan.is_empty:
         return 0
     within(plan, options.max_impact)
-    if not options.yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is nobody to ask here; say --yes, or apply a saved plan with --yes")
-        click.confirm("Apply this plan?", abort=True, err=True)
+    _ask("Apply this plan?", options)
     targets = {name: device.target for name, device in devices.items()}
     count = sum(1 for device in plan.devices if device.changes)
     with executor_of(options.executor) as executor, Progress(count) as progress:
@@ -249,6 +264,15 @@ def carry_out(
     if options.result is not None:
         _write(result, options.result)
     return _conclude(result)
+
+
+def _ask(question: str, options: ApplyOptions) -> None:
+    """Raises UsageError when there is nobody to ask, Abort when the answer is no."""
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is nobody to ask here; say --yes, or apply a saved plan with --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 def _write(result: Result, path: Path) -> None:
@@ -295,20 +319,63 @@ def _conclude(result: Result) -> int:
 # What an earlier apply left behind --------------------------------------------------------------------------------------
 
 
-def _settle(story: Story, *, is_kept: bool | None) -> int:
+_HOW = frozenset(field.name for field in dataclasses.fields(ApplyOptions)) - {"yes", "executor", "result"}
+
+
+def _no_new_flags(ctx: click.Context) -> None:
+    """Raises UsageError for a flag that would be heard by nobody."""
+    given_now = [param for param in ctx.command.params if param.name in _HOW and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE]
+    if given_now:
+        raise click.UsageError(f"--resume keeps to what the apply was begun with; leave out {', '.join(param.opts[-1] for param in given_now)}")
+
+
+def _settle(story: Story, *, is_kept: bool | None, result_to: Path | None = None) -> int:
     """Bring the devices of a journal to a decision: the journal's own (None), or the user's."""
     if story.unbegun:
-        talk(f"not begun, as before: {', '.join(story.unbegun)}; apply the plan again for {'it' if len(story.unbegun) == 1 else 'them'}")
+        them = "it" if len(story.unbegun) == 1 else "them"
+        how = "apply the plan again for" if story.atomic == "fleet" else f"igmpconf apply --resume {story.rollout_id} --continue goes on with"
+        talk(f"not begun, as before: {', '.join(story.unbegun)}; {how} {them}")
     if not story.unsettled:
-        ended = ", ".join(f"{name} {how}" for name, how in story.ended.items())
-        talk(f"nothing is left to settle of {story.rollout_id}" + (f": {ended}" if ended else ""))
-        return 0
-    targets = {name: with_secrets(target_of(plain)) for name, plain in story.targets.items()}
-    result = settle(story, is_kept=is_kept, targets=targets, around=Circumstances(say=talk, afterwards=signal.SIG_IGN))
+        return _nothing_left(story)
+    result = settle(story, is_kept=is_kept, targets=_targets_of(story), around=Circumstances(say=talk, afterwards=signal.SIG_IGN))
+    if result_to is not None:
+        _write(result, result_to)
     if is_kept is False and len(result.having(Phase.ROLLED_BACK)) == len(result.outcomes):
         click.echo(f"{', '.join(outcome.device for outcome in result.outcomes)}: as before the change.")
         return 0
     return _conclude(result)
+
+
+def _go_on(story: Story, options: ApplyOptions) -> int:
+    """Settle as the journal says, then change the devices that had no turn."""
+    settings_of(story)  # whether it can go on is said before anything else
+    unbegun = story.unbegun
+    for name, how in story.ended.items():
+        if how in {Phase.REFUSED.value, Phase.ROLLED_BACK.value} and name not in story.unsettled:
+            talk(f"{name}: {how} before; it stays as it is")
+    if not unbegun and not story.unsettled:
+        return _nothing_left(story)
+    for name, is_kept in story.unsettled.items():
+        talk(f"{name}: not settled yet; it is {'kept' if is_kept else 'undone'} first")
+    rest = dataclasses.replace(story.plan, devices=tuple(one for one in story.plan.devices if one.device in unbegun))
+    click.echo(render.text(rest, paint=colour), nl=False)
+    _ask("Go on with this plan?", options)
+    with executor_of(options.executor) as executor, Progress(len(unbegun) + len(story.unsettled)) as progress:
+        around = Circumstances(executor=executor, progress=progress, say=talk, afterwards=signal.SIG_IGN)
+        result = go_on(story, targets=_targets_of(story), around=around)
+    if options.result is not None:
+        _write(result, options.result)
+    return _conclude(result)
+
+
+def _nothing_left(story: Story) -> int:
+    ended = ", ".join(f"{name} {how}" for name, how in story.ended.items())
+    talk(f"nothing is left to settle of {story.rollout_id}" + (f": {ended}" if ended else ""))
+    return 0
+
+
+def _targets_of(story: Story) -> dict[str, Target]:
+    return {name: with_secrets(target_of(plain)) for name, plain in story.targets.items()}
 
 
 @click.command()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
 import pytest
 
+from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.journal import Journal, read, rollouts_dir
-from igmpconf.apply.rollout import Record
+from igmpconf.apply.rollout import Pace, Record, Share
+from igmpconf.apply.run import Settings, plain_settings, settings_of
 from igmpconf.errors import IgmpconfError, InputError
 from igmpconf.ids import DeviceName
 from igmpconf.model.canon import from_plain
@@ -73,6 +76,31 @@ def test_a_name_is_used_once():
     written()
     with pytest.raises(IgmpconfError, match="cannot be written"):
         written()
+
+
+def test_two_processes_do_not_act_on_one_journal():
+    path = written(Record(A, "committing")).path
+    held = Journal.reopen("r1")
+    before = path.read_bytes()
+    with pytest.raises(IgmpconfError, match="apply r1 is still at work in another process"):
+        Journal.reopen("r1")
+    held.close()
+    Journal.reopen("r1").close()
+    assert path.read_bytes() == before
+
+
+def test_how_it_was_begun_is_kept_and_a_journal_that_does_not_say_cannot_go_on():
+    pace = Pace(waves=(Share(1), Share(10, is_percent=True)), max_failures=2, parallel=7)
+    policy = LadderPolicy(confirm_timeout_s=90, is_confirmed=False, connect_timeout_s=1.5, device_timeout_ms=9_000)
+    settings = Settings(policy=policy, pace=pace, allow_down=("lan*",), comment="why")
+    Journal.create("r2", PLAN, atomic="device", confirm_timeout_s=90, targets=TARGETS, settings=plain_settings(settings)).close()
+    assert settings_of(read("r2")) == settings
+    written()
+    with pytest.raises(InputError, match="does not say how it was begun"):
+        settings_of(read("r1"))
+    damaged = dataclasses.replace(read("r2"), settings={"policy": {"nonsense": 1}, "pace": {"waves": ["x"]}})
+    with pytest.raises(InputError, match="in a way that this igmpconf does not know"):
+        settings_of(damaged)
 
 
 def test_only_its_owner_reads_it():

@@ -269,6 +269,45 @@ def test_a_climb_that_somebody_else_began_is_undone_and_begun_anew():
     assert done == ["Connect", "Lock", "ReadBefore", "Cancel", "ReadBefore", "Edit", "Validate", "CommitProvisionally", "Close"]
 
 
+def settled(machine, name, phase, *, now_ms=0):
+    """Let a device of an earlier run come to `phase`: confirmed or rolled back."""
+    pending = one.seen(digest(B), "p1")
+    after = []
+    for answer in (one.OK, one.OK, pending, one.OK, one.OK):
+        after = machine.handle(DeviceEvent(name, answer), now_ms)
+    assert machine.ladders[name].phase is phase
+    return after
+
+
+def test_an_apply_that_goes_on_settles_first_and_keeps_to_the_waves_that_are_left():
+    """r1 was the canary and is done; r2 was under way when the controller died; r3 to r5 had no turn."""
+    machine = rollout("device", Pace(waves=(Share(1), Share(2)), max_failures=0))
+    first = machine.resume({NAMES[1]: False}, 0, NAMES[2:])
+    assert [effect.device for effect in first] == [NAMES[1]]
+    after = settled(machine, NAMES[1], Phase.ROLLED_BACK)
+    assert begun_in(after) == [NAMES[2]], "r2 was undone as its journal promised, which is no failure of this run"
+    after = answers(machine, Device(), next(effect for effect in after if isinstance(effect, ForDevice)))
+    assert begun_in(after) == NAMES[3:]
+    assert NAMES[0] not in machine.ladders
+
+
+def test_while_somebody_is_in_doubt_nobody_else_begins():
+    machine = rollout("device")
+    machine.resume({NAMES[0]: True}, 0, NAMES[1:])
+    machine.handle(DeviceEvent(NAMES[0], one.OK), 0)
+    machine.handle(DeviceEvent(NAMES[0], one.Failed(one.Failure(kind="transport", message="no such host"))), 0)
+    assert begun_in(machine.handle(DeviceEvent(NAMES[0], one.OK), 0)) == []
+    assert machine.is_over
+    ends = {outcome.device: (outcome.phase, outcome.failure.message) for outcome in machine.outcomes()}
+    assert ends[NAMES[0]][0] is Phase.IN_DOUBT
+    assert {ends[name] for name in NAMES[1:]} == {(Phase.SKIPPED, "it is not known how r1 ended, and that comes first")}
+
+
+def test_with_nothing_to_settle_those_that_had_no_turn_begin_at_once():
+    machine = rollout("device", Pace(waves=(Share(2),)))
+    assert begun_in(machine.resume({}, 0, NAMES[1:])) == [NAMES[1]]
+
+
 def test_devices_without_changes_are_not_asked():
     plan = Plan(plan_id="p", devices=(planned("same", B, B, DeviceState()), planned("other", A, B, DeviceState())))
     assert set(Rollout(plan=plan, persist_id=PersistId("p1")).ladders) == {"other"}

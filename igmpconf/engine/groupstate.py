@@ -185,19 +185,27 @@ class GroupState:
             self.exclude = False
             self.blocked = _NO_SOURCES
             return True
+        return self._block(ended)
+
+    def _block(self, ended: Collection[bytes]) -> bool:
+        """E2: what was wanted by name in EXCLUDE mode, and is no longer, is what nobody wants; True if the membership changed."""
         self.blocked = self.blocked.union(ended) or _NO_SOURCES
         return bool(ended)
+
+    def forget_wanted(self) -> None:
+        """No source is wanted by name."""
+        self.wanted = self.source_queries_left = _NOTHING
 
     def drop(self, *, group: bool, sources: frozenset[bytes]) -> bool:
         """As if the timers of the group, of `sources`, had run out this moment; True if the membership changed."""
         ended = [source for source in sources if self.wanted.pop(source, None) is not None]
-        if self.exclude and not group:
-            self.blocked = self.blocked.union(ended) or _NO_SOURCES
-        elif self.exclude:
-            self.exclude = False
-            self.blocked = _NO_SOURCES
-            return True
-        return bool(ended)
+        if not self.exclude:
+            return bool(ended)
+        if not group:
+            return self._block(ended)
+        self.exclude = False
+        self.blocked = _NO_SOURCES
+        return True
 
     def next_ms(self) -> int | None:
         """When `expire` or the next query round has something to do."""

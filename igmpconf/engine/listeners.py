@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from igmpconf.engine.admission import Admission
 from igmpconf.engine.groupstate import Asked, GroupState
 from igmpconf.engine.interface import Interface
+from igmpconf.engine.lightweight import LightweightGroupState, converted, without_exclude_lists
 from igmpconf.engine.messages import Query, Record, RecordKind, Report
 from igmpconf.engine.querier import Querier
 from igmpconf.engine.sources import EVERYTHING, NOTHING, SourceSet
@@ -33,6 +34,7 @@ class Listeners:
         self._changed = changed
         self._latest = interface.outbox.family.latest_version
         self._received = tuple((f"received-report-v{version}", f"received-leave-v{version}") for version in range(self._latest + 1))
+        self._tables = _tables(interface)
         self.groups: dict[bytes, GroupState] = {}
         self.static: dict[bytes, SourceSet] = {}
         self._tracked_from_ms = 0
@@ -45,6 +47,7 @@ class Listeners:
 
     def start(self, now_ms: int) -> None:
         """Hosts that were there before us are known once the first general query has been answered."""
+        self._tables = _tables(self._interface)
         self._tracked_from_ms = now_ms + self._interface.params.query_response_interval_ms
 
     def set_static(self, held: dict[bytes, SourceSet]) -> None:
@@ -69,12 +72,26 @@ class Listeners:
 
     def review(self) -> None:
         """Policy changed: what may not be held any more is dropped, the rest stays."""
+        self._tables = _tables(self._interface)
         for state in tuple(self.groups.values()):
             group = state.group
             state.forget_older(self._interface.params.minimum_version)
-            denied = frozenset(source for source in state.wanted if not self._admission.allows_source(group, source))
-            if state.drop(group=state.exclude and not self._admission.allows_group(group), sources=denied):
+            changed = False
+            if type(state) is not self._tables:
+                state, changed = self._converted(state)
+            denied = self._denied(group, state.wanted)
+            if state.drop(group=state.exclude and not self._admission.allows_group(group), sources=denied) or changed:
                 self._settle(state, "policy")
+
+    def _converted(self, state: GroupState) -> tuple[GroupState, bool]:
+        """The same group under the other tables, and whether that changes the membership."""
+        made = self.groups[state.group] = converted(state, self._tables)
+        if self._tables is LightweightGroupState:
+            made.blocked = self._denied(state.group, state.blocked)  # what hosts exclude is not kept there
+        return made, made.membership() != state.membership()
+
+    def _denied(self, group: bytes, sources: Iterable[bytes]) -> frozenset[bytes]:
+        return frozenset(source for source in sources if not self._admission.allows_source(group, source))
 
     # -- reports -----------------------------------------------------------------------------------------------
 
@@ -91,6 +108,8 @@ class Listeners:
             )
             return
         records = report.records
+        if self._tables is LightweightGroupState:
+            records = without_exclude_lists(records)
         is_latest = version == self._latest
         is_leave = not is_latest and records[0].kind is _TO_IN
         interface.counters[self._received[version][is_leave]] += 1
@@ -124,7 +143,7 @@ class Listeners:
         if self._is_full(group, now_ms):
             return
         until_ms = now_ms + self._membership_ms
-        state = self.groups[group] = GroupState(group, now_ms)
+        state = self.groups[group] = self._tables(group, now_ms)
         state.begin(sender, until_ms)
         if version != self._latest:
             state.heard_older(version, now_ms + self._older_host_ms)
@@ -150,7 +169,7 @@ class Listeners:
                 return  # what was left after trimming is a leave
             if self._is_full(admitted.group, now_ms):
                 return
-            state = GroupState(admitted.group, now_ms)
+            state = self._tables(admitted.group, now_ms)
         if not is_latest and kind is _IS_EX:
             state.heard_older(version, now_ms + self._older_host_ms)
         compatibility = state.compatibility_version(self._latest, now_ms)
@@ -326,7 +345,7 @@ class Listeners:
             return
         params = self._interface.params
         until_ms = now_ms + params.query_response_interval_ms + params.last_member_query_time_ms
-        state = GroupState(group, now_ms)
+        state = self._tables(group, now_ms)
         state.adopted_until_ms = now_ms + params.query_response_interval_ms
         state.exclude, state.exclude_until_ms = wanted.inverted, until_ms
         if wanted.inverted:
@@ -376,3 +395,8 @@ class Listeners:
         at_ms = state.next_ms()
         if at_ms is not None:
             self._outbox.wake(self, state.group, at_ms)
+
+
+def _tables(interface: Interface) -> type[GroupState]:
+    """By which tables records change a group there: those of RFC 3376 6.4, or of RFC 5790 5."""
+    return LightweightGroupState if interface.params.lite_exclude_filter else GroupState

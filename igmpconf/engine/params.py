@@ -50,6 +50,7 @@ class InterfaceParams:
     version: int = field(compare=False)
     minimum_version: int = field(compare=False)  # what speaks an older one is not heard
     quick_leave: str = field(compare=False)  # off, on, auto
+    lite_exclude_filter: bool = field(compare=False)
     require_router_alert: bool = field(compare=False)
     max_groups: int | None = field(compare=False)
     max_sources_per_group: int | None = field(compare=False)
@@ -131,6 +132,7 @@ def _interface(entry: InterfaceConfig, config: ProxyConfig, family: Family) -> I
         version=value(family.version_leaf),
         minimum_version=value(family.minimum_version_leaf),
         quick_leave=timers[4],
+        lite_exclude_filter=bool(value("lite-exclude-filter")),
         require_router_alert=bool(value("require-router-alert")),
         max_groups=entry.max_groups,
         max_sources_per_group=entry.max_sources_per_group,

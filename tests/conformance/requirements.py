@@ -247,5 +247,4 @@ for _line in _TEXT.strip().splitlines():
 
 ELSEWHERE = {
     "QRY-25": "not offered: queries go to the group",
-    "LEA-07": "not offered: the full tables serve lightweight hosts too",
 }

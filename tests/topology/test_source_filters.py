@@ -146,3 +146,19 @@ def test_a_filter_that_is_replaced_as_a_whole(play):
 
 def V(play) -> str:
     return "v2" if ":" in play.group else "v3"
+
+
+@covers("LEA-07")
+def test_a_lightweight_downstream_gives_all_to_who_excludes_some(play):
+    s1, s2 = play.s1, play.s2
+    play.proxy.replace(instance("wan", "lan0", {"interface": "lan1", "lite-exclude-filter": True}, query_interval="60s"))
+    play.h1.allow(s2)
+    play.becomes(set(), {s2}, f"include {{{s2}}}", f"{V(play)} ALLOW {{{s2}}}")
+    play.h1.filter("exclude", s1)
+    play.becomes(set(), {s1, s2}, "exclude {}", f"{V(play)} TO_EX {{}}")
+    row = play.proxy.groups()["lan1", play.group]
+    assert (row.mode, [str(one.address) for one in row.sources], row.excluded) == ("exclude", [s2], ())
+    play.h1.filter("include", s2)
+    play.becomes(set(), {s2}, f"include {{{s2}}}", f"{V(play)} TO_IN {{{s2}}}")
+    play.h1.leave()
+    play.becomes(set(), set(), "nothing", f"{V(play)} BLOCK {{{s2}}}")

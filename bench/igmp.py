@@ -44,11 +44,6 @@ def report(record: int, groups: Sequence[bytes]) -> bytes:
     return _summed(struct.pack("!BBHHH", _V3_REPORT, 0, 0, 0, len(groups)) + records)
 
 
-def general_query(max_response_ms: int) -> bytes:
-    """An IGMPv3 general query with the default robustness and interval (RFC 3376 8); at most 12.7 s."""
-    return _summed(struct.pack("!BBH4sBBH", 0x11, max_response_ms // 100, 0, bytes(4), 2, 125, 0))
-
-
 def groups_joined(message: bytes) -> set[str]:
     """The groups that an IGMP report asks for, whatever its version."""
     if message[0] == _V2_REPORT:

@@ -16,6 +16,7 @@ from igmpconf.lab.topology import ROUTER
 _CONFIGURATION = """\
 igmp-proxy:
   - name: default
+    family: [{family}]
     quick-leave: on
     interfaces:
       - {{interface: wan, upstream: yes}}
@@ -32,13 +33,13 @@ class _Configured:
     name = "igmpconf"
     device = "router"  # as `-d` wants it
 
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
+    def __init__(self, lab: Lab, family: str = "ipv4") -> None:
+        self._lab, self._family = lab, family
         self.apply("125s")
 
     def apply(self, lan1_query_interval: str) -> None:
         file = self._lab.home / "bench.yaml"
-        file.write_text(_CONFIGURATION.format(lan1_query_interval=lan1_query_interval), encoding="ascii")
+        file.write_text(_CONFIGURATION.format(lan1_query_interval=lan1_query_interval, family=self._family), encoding="ascii")
         igmpconf(self._lab, "apply", "-f", str(file), "--yes", device=self.device)
 
 
@@ -70,7 +71,7 @@ class Igmpconf(_Configured):
 class BehindSshd(_Configured):
     """An agent as it runs on a device: `igmpconf-agent run`, which serves a unix socket and leaves SSH to OpenSSH."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, family: str = "ipv4") -> None:
         if lab.agent_runs():
             lab.stop_agent()
         self._state, self._socket = lab.home / "plain", lab.home / "plain.sock"
@@ -91,7 +92,7 @@ class BehindSshd(_Configured):
                 raise RuntimeError(f"the agent did not start:\n{log.read_text(encoding='utf-8')}")
             time.sleep(0.02)
         self.device = f"unix:{self._socket}"
-        super().__init__(lab)
+        super().__init__(lab, family)
 
     def engine_pid(self) -> int | None:
         """The engine's process, as the lab numbers it."""

@@ -1,22 +1,25 @@
 """Thousands of groups: bursts, a steady rate, what each message costs, what ten thousand groups cost that do nothing.
 
 Every measure begins with a proxy that was just started, reports on lan1 (h3, a plain cable) and hears at the head end.
+Those of MLD are measured of igmpconf alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
+import functools
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from bench.ours import BehindSshd, igmpconf
 from bench.peer import IgmpProxy, Peer, peers
-from bench.scale_load import Meter, cable_reporter, group_bytes, reporter, source, stream_ear, upstream_ear, viewer
+from bench.scale_load import Meter, cable_reporter, reporter, source, stream_ear, upstream_ear, viewer
+from bench.speech import IGMP_SPEECH, MLD_SPEECH, Speech, link_local
 from igmpconf.lab.lab import Lab
-from igmpconf.lab.topology import ROUTER
+from igmpconf.lab.topology import HEADEND, ROUTER
 
 Contender = BehindSshd | Peer
 Value = tuple[float | None, str]  # number and unit
@@ -24,9 +27,9 @@ Values = dict[str, Value]
 
 MANY = 10_000
 _FEW = 100
-_BASE = 0x100000  # 239.16.0.0: the groups of a burst
-_OTHERS = 0x200000  # 239.32.0.0: groups that come and go beside those that stay
-_PER_REPORT = 170  # records; what fits into 1,500 octets
+_BASE = 0x100000  # 239.16.0.0, ff0e::10:0: the groups of a burst
+_OTHERS = 0x200000  # 239.32.0.0, ff0e::20:0: groups that come and go beside those that stay
+_SENDER6 = "2001:db8:1::1/64"  # of a stream: a link-local one is not forwarded
 _PATIENCE_S = 20.0
 _QUIET_S = 3.0  # nothing more goes up after that; a copy of a report follows within a second (RFC 3376 8.11)
 _IDLE_S = 60.0
@@ -37,10 +40,10 @@ _COPIES_S = 1.3  # until the copies of state-change reports are out as well
 class _Bench:
     """One freshly started proxy with everything that talks to it."""
 
-    def __init__(self, lab: Lab, proxy: Contender) -> None:
-        self.lab, self.proxy = lab, proxy
-        self.host, self.upstream, self.source = reporter(lab, "h3"), upstream_ear(lab), source(lab)
-        self.meter = Meter(lab, proxy.pid if isinstance(proxy, Peer) else lambda: proxy.engine_pid() or 0)
+    def __init__(self, lab: Lab, proxy: Contender, speech: Speech) -> None:
+        self.lab, self.proxy, self.speech = lab, proxy, speech
+        self.host, self.upstream, self.source = reporter(lab, "h3", speech), upstream_ear(lab, speech), source(lab, speech)
+        self.meter = Meter(lab, proxy.pid if isinstance(proxy, Peer) else lambda: proxy.engine_pid() or 0, speech)
 
     def close(self) -> None:
         for probe in (self.host, self.upstream, self.source, self.meter):
@@ -52,10 +55,10 @@ class _Bench:
         self.upstream.tell(first=first, count=count, joins=joins, after_ns=now_ns, patience_s=_PATIENCE_S, quiet_s=quiet_s, times=times)
         return now_ns
 
-    def said(self, kind: str, *, first: int, count: int, version: int = 2, per_packet: int = 1, rate: int = 0, rounds: int = 1) -> float:
-        """Have the host say it and wait until the proxy is done, copies upstream included; returns the proxy's CPU microseconds."""
+    def said(self, kind: str, *, first: int, count: int, version: int | None = None, per_packet: int = 1, rate: int = 0, rounds: int = 1) -> float:
+        """Have the host say it (`version`: or the older one) and wait until the proxy is done, copies upstream included; returns its CPU microseconds."""
         before = self.meter.cpu_us()
-        self.host.ask(kind=kind, first=first, count=count, version=version, per_packet=per_packet, rate=rate, rounds=rounds)
+        self.host.ask(kind=kind, first=first, count=count, version=version or self.speech.older, per_packet=per_packet, rate=rate, rounds=rounds)
         self.settle()
         if kind != "refresh":
             time.sleep(_COPIES_S)
@@ -73,10 +76,10 @@ class _Bench:
 
 
 @contextlib.contextmanager
-def _started(lab: Lab, kind: Callable[[Lab], Contender]) -> Iterator[_Bench]:
+def _started(lab: Lab, kind: Callable[[Lab], Contender], speech: Speech) -> Iterator[_Bench]:
     proxy = kind(lab)
     try:
-        bench = _Bench(lab, proxy)
+        bench = _Bench(lab, proxy, speech)
         try:
             yield bench
         finally:
@@ -90,15 +93,18 @@ def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, 
     contenders: list[type[Contender]] = [BehindSshd, *peers()]
     if lab.agent_runs():
         lab.stop_agent()
+    lab.run(HEADEND, ["ip", "address", "replace", _SENDER6, "dev", "eth0", "nodad"])
     found: dict[str, dict[str, Value]] = {}
     for contender in contenders:
         name = contender.name
         for part, measure in MEASURES.items():
             if (parts and part not in parts) or (issubclass(contender, Peer) and part not in contender.measures):
                 continue
+            speech = measure.speech
             print(f"{name}: {part}", file=sys.stderr, flush=True)
-            with _started(lab, contender) as bench:
-                for row, value in measure(bench).items():
+            kind: Callable[[Lab], Contender] = contender if issubclass(contender, Peer) else functools.partial(BehindSshd, family=speech.family.name)
+            with _started(lab, kind, speech) as bench:
+                for row, value in measure.take(bench).items():
                     found.setdefault(row, {})[name] = value
     return [{"measure": row, "unit": next(iter(values.values()))[1], **{who: value for who, (value, _) in values.items()}} for row, values in found.items()]
 
@@ -110,12 +116,12 @@ def _burst(bench: _Bench, version: int) -> Values:
     """10,000 groups as fast as a raw socket sends them: how many go up and how soon, and who gets what is then sent."""
     drops, cpu_us = bench.meter.dropped(), bench.meter.cpu_us()
     bench.listen(first=_BASE, count=MANY)
-    sent = bench.host.ask(kind="join", first=_BASE, count=MANY, version=version, per_packet=_PER_REPORT)
+    sent = bench.host.ask(kind="join", first=_BASE, count=MANY, version=version, per_packet=bench.speech.most_per_report)
     heard = bench.upstream.answer()
     bench.settle()
     took_us = bench.meter.cpu_us() - cpu_us
     assert sent["first_ns"] is not None
-    name = f"{MANY} joins at once, v{version}"
+    name = f"{MANY} {_of(bench)}joins at once, v{version}"
     last = None if heard["last_ns"] is None else (heard["last_ns"] - sent["first_ns"]) / 1e6
     return {
         f"{name}: groups reported upstream": (heard["groups"], ""),
@@ -128,7 +134,7 @@ def _burst(bench: _Bench, version: int) -> Values:
 
 def _arriving(bench: _Bench) -> int | None:
     """Of one datagram to each group, how many reach the host."""
-    ear = stream_ear(bench.lab, "h3")
+    ear = stream_ear(bench.lab, "h3", bench.speech)
     try:
         ear.tell(first=_BASE, count=MANY, after_ns=0, patience_s=_PATIENCE_S, quiet_s=_QUIET_S)
         bench.source.ask(first=_BASE, count=MANY, rate=4_000)
@@ -144,7 +150,7 @@ def _steady(bench: _Bench) -> Values:
     sent: dict[str, list[int]] = bench.host.ask(kind="join", first=_BASE, count=MANY, rate=1_000, times=True)  # type: ignore[assignment]
     heard: list[list[int]] = bench.upstream.answer()["heard"]  # type: ignore[assignment]
     delays = sorted((at_ns - sent["sent_ns"][number - _BASE]) / 1e6 for number, at_ns in heard)
-    name = "1000 joins a second for 10 s"
+    name = f"1000 {_of(bench)}joins a second for 10 s"
     return {
         f"{name}: groups reported upstream": (len(heard), ""),
         f"{name}: join to report upstream, median": (statistics.median(delays) if delays else None, "ms"),
@@ -161,17 +167,18 @@ def _cost(bench: _Bench, groups: int) -> Values:
     drops = bench.meter.dropped()
     flood = bench.said("refresh", first=_BASE, count=known, rounds=5_000 // known) / 5_000
     paced = bench.said("refresh", first=_BASE, count=known, rate=1_000, rounds=2_000 // known) / 2_000
-    records = bench.said("refresh", first=_BASE, count=known, version=3, per_packet=100, rate=200, rounds=20_000 // known) / 20_000
+    older, per_report = bench.speech.older, bench.speech.known_per_report
+    records = bench.said("refresh", first=_BASE, count=known, version=bench.speech.latest, per_packet=per_report, rate=200, rounds=20_000 // known) / 20_000
     lost = bench.meter.dropped() - drops
     joins, leaves, rounds = 0.0, 0.0, 4
     for _ in range(rounds):
         joins += bench.said("join", first=_OTHERS, count=100, rate=1_000)
         leaves += bench.said("leave", first=_OTHERS, count=100, rate=1_000)
-    at = f"CPU at {groups} groups:"
+    at = f"CPU at {groups} {_of(bench)}groups:"
     return {
-        f"{at} refreshing v2 report, back to back": (flood, "us"),
-        f"{at} refreshing v2 report, 1000/s": (paced, "us"),
-        f"{at} known record, 100 in a report": (records, "us"),
+        f"{at} refreshing v{older} report, back to back": (flood, "us"),
+        f"{at} refreshing v{older} report, 1000/s": (paced, "us"),
+        f"{at} known record, {per_report} in a report": (records, "us"),
         f"{at} messages dropped meanwhile": (lost, ""),
         f"{at} new join, 1000/s, with its copies": (joins / rounds / 100, "us"),
         f"{at} leave, 1000/s, with its copies": (leaves / rounds / 100, "us"),
@@ -181,18 +188,20 @@ def _cost(bench: _Bench, groups: int) -> Values:
 def _idle(bench: _Bench) -> Values:
     """10,000 groups on each of three downstreams, and nobody says anything; then the upstream asks, then the hosts answer us."""
     assert isinstance(bench.proxy, BehindSshd)  # no peer comes to hold them
-    lab = bench.lab
+    lab, speech = bench.lab, bench.speech
     lab.run(ROUTER, ["ip", "link", "add", "lan2", "type", "veth", "peer", "name", "lan2-host"])
     for command in ("address add 10.30.0.1/24 dev lan2", "link set lan2 up", "link set lan2-host up"):
         lab.run(ROUTER, ["ip", *command.split()])
     file = lab.home / "three.yaml"
-    file.write_text(_THREE, encoding="ascii")
+    file.write_text(_THREE.format(family=speech.family.name), encoding="ascii")
     igmpconf(lab, "apply", "-f", str(file), "--yes", device=bench.proxy.device)
-    hosts = [bench.host, reporter(lab, "h1"), cable_reporter(lab, "lan2-host", "10.30.0.13")]
+    sender = bytes((10, 30, 0, 13)) if speech is IGMP_SPEECH else link_local(0x13)
+    hosts = [bench.host, reporter(lab, "h1", speech), cable_reporter(lab, "lan2-host", sender, speech)]
+    report = {"first": _BASE, "count": MANY, "version": speech.latest, "per_packet": speech.most_per_report}
     try:
         empty = bench.meter.resident_mb()
         for host in hosts:
-            host.ask(kind="join", first=_BASE, count=MANY, version=3, per_packet=_PER_REPORT)
+            host.ask(kind="join", **report)
             time.sleep(_COPIES_S)
         bench.settle()
         resident, entries, drops, before = bench.meter.resident_mb(), bench.meter.entries(), bench.meter.dropped(), bench.meter.cpu_us()
@@ -205,7 +214,7 @@ def _idle(bench: _Bench) -> Values:
         bench.settle()
         answer_us, before = bench.meter.cpu_us() - before, bench.meter.cpu_us()
         for host in hosts:
-            host.ask(kind="refresh", first=_BASE, count=MANY, version=3, per_packet=_PER_REPORT)
+            host.ask(kind="refresh", **report)
         bench.settle()
         cycle_us = bench.meter.cpu_us() - before
         dropped = bench.meter.dropped() - drops
@@ -213,7 +222,7 @@ def _idle(bench: _Bench) -> Values:
         for host in hosts[1:]:
             host.close()
         lab.run(ROUTER, ["ip", "link", "delete", "lan2"])
-    name = f"{MANY} groups on each of 3 downstreams"
+    name = f"{MANY} {_of(bench)}groups on each of 3 downstreams"
     return {
         f"{name}: forwarding entries": (entries, ""),
         f"{name}: resident, before": (empty, "MB"),
@@ -230,14 +239,14 @@ def _idle(bench: _Bench) -> Values:
 
 def _quick_leave(bench: _Bench) -> Values:
     """The only viewer of a stream of 2,000 datagrams a second leaves."""
-    host = viewer(bench.lab, "h1")
+    host = viewer(bench.lab, "h1", bench.speech)
     values: Values = {}
     try:
         for version in (3, 2):
             ends, leaves, rounds = [], [], 2 if isinstance(bench.proxy, IgmpProxy) else 20
             for number in range(rounds):
                 group = _OTHERS + version * 1_000 + number
-                text = socket.inet_ntoa(group_bytes(group))
+                text = bench.speech.text(bench.speech.group(group))
                 bench.lab.send(text, rate_per_s=2_000)
                 bench.listen(first=group, count=1, joins=False, quiet_s=_PATIENCE_S)
                 told = host.ask(group=group, version=version)
@@ -260,15 +269,35 @@ def _quick_leave(bench: _Bench) -> Values:
 _THREE = """\
 igmp-proxy:
   - name: default
+    family: [{family}]
     quick-leave: on
-    interfaces: [{interface: wan, upstream: yes}, {interface: lan0}, {interface: lan1}, {interface: lan2}]
+    interfaces: [{{interface: wan, upstream: yes}}, {{interface: lan0}}, {{interface: lan1}}, {{interface: lan2}}]
 """
-MEASURES: dict[str, Callable[[_Bench], Values]] = {
-    "burst-v2": lambda bench: _burst(bench, 2),
-    "burst-v3": lambda bench: _burst(bench, 3),
-    "steady": _steady,
-    "cost-100": lambda bench: _cost(bench, _FEW),
-    "cost-10000": lambda bench: _cost(bench, MANY),
-    "idle": _idle,
-    "quick-leave": _quick_leave,
+
+
+def _of(bench: _Bench) -> str:
+    """What a row's name says of its family; of IGMP nothing."""
+    return "MLD " if bench.speech is MLD_SPEECH else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    take: Callable[[_Bench], Values]
+    speech: Speech = IGMP_SPEECH
+
+
+MEASURES: dict[str, _Measure] = {
+    "burst-v2": _Measure(lambda bench: _burst(bench, 2)),
+    "burst-v3": _Measure(lambda bench: _burst(bench, 3)),
+    "steady": _Measure(_steady),
+    "cost-100": _Measure(lambda bench: _cost(bench, _FEW)),
+    "cost-10000": _Measure(lambda bench: _cost(bench, MANY)),
+    "idle": _Measure(_idle),
+    "quick-leave": _Measure(_quick_leave),
+    "mld-burst-v1": _Measure(lambda bench: _burst(bench, 1), MLD_SPEECH),
+    "mld-burst-v2": _Measure(lambda bench: _burst(bench, 2), MLD_SPEECH),
+    "mld-steady": _Measure(_steady, MLD_SPEECH),
+    "mld-cost-100": _Measure(lambda bench: _cost(bench, _FEW), MLD_SPEECH),
+    "mld-cost-10000": _Measure(lambda bench: _cost(bench, MANY), MLD_SPEECH),
+    "mld-idle": _Measure(_idle, MLD_SPEECH),
 }

@@ -1,6 +1,6 @@
 """Thousands of memberships at once: a host that reports them, the head end that hears them go up, a meter at the router.
 
-Groups are numbers here, and 239.0.0.0 plus the number on the wire; a time is nanoseconds of CLOCK_REALTIME, the one the
+What they say is a `Speech`, of IGMP or MLD, and groups are numbers; a time is nanoseconds of CLOCK_REALTIME, the one the
 kernel stamps packets with.
 """
 
@@ -13,28 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import igmp
 from bench.probe import Probe
-from igmpconf.engine.wire.ip import build_ipv4
+from bench.speech import Datagram, Speech, datagram
 from igmpconf.lab.lab import Lab
-from igmpconf.lab.topology import HEADEND, ROUTER, host_named
+from igmpconf.lab.topology import HEADEND, ROUTER
 
-_BASE = 0xEF000000
 _PORT = 5_006  # not the lab's own: its nodes would keep count of ten thousand groups
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 35, 33, 32  # asm-generic/socket.h
-_ETH_P_IP = 0x0800
 _OUTGOING = 4  # linux/if_packet.h: PACKET_OUTGOING
 _BUFFER_BYTES = 64 << 20  # what we measure with must not be what loses
 _SOONEST_S = 2e-4  # a sleep shorter than this is not worth its call
-_V2_LEAVE_TYPE, _V2_REPORT_TYPE, _V3_REPORT_TYPE = 0x17, 0x16, 0x22
-_JOINING = (1, 2, 4, 5)  # record kinds, as far as these measures hear them
 _SEEN = 200  # datagrams that a viewer sees before it leaves
 _STREAM_S = 3.0  # a stream that still comes so long after the leave does not end
 _GONE_S = 0.2
-
-
-def group_bytes(number: int) -> bytes:
-    return (_BASE + number).to_bytes(4)
 
 
 def _force(sock: socket.socket, option: int, plain: int) -> None:
@@ -47,40 +38,23 @@ def _force(sock: socket.socket, option: int, plain: int) -> None:
 # -- the host ----------------------------------------------------------------------------------------------------------
 
 
-def _messages(kind: str, version: int, first: int, count: int, per_packet: int) -> list[tuple[bytes, tuple[str, int]]]:
-    """What a host of `version` says about `count` groups: `kind` join, refresh (an answer to a query), or leave."""
-    if version == 3:
-        record = {"join": igmp.TO_EX, "refresh": igmp.IS_EX, "leave": igmp.TO_IN}[kind]
-        packets = []
-        for start in range(first, first + count, per_packet):
-            groups = [group_bytes(number) for number in range(start, min(start + per_packet, first + count))]
-            packets.append((igmp.report(record, groups), ("224.0.0.22", 0)))
-        return packets
-    packets = []
-    for number in range(first, first + count):
-        group = socket.inet_ntoa(group_bytes(number))
-        message, destination = (igmp.leave if kind == "leave" else igmp.join)(group, version=2)
-        packets.append((message, (destination, 0)))
-    return packets
-
-
-def reporter(lab: Lab, host: str) -> Probe:
+def reporter(lab: Lab, host: str, speech: Speech) -> Probe:
     """A host that says what it is told to, at `rate_per_s` packets or, with 0, as fast as a raw socket takes them.
 
     Answers with `first_ns`, `last_ns` and, when `times` is asked for, `sent_ns` of every packet.
     """
-    address = host_named(host).address.partition("/")[0]
     opened: list[socket.socket] = []
 
     def serve(request: dict[str, object]) -> object:
         if not opened:
-            opened.append(igmp.report_socket(address))
+            opened.append(speech.report_socket(host))
             _force(opened[0], _SO_SNDBUFFORCE, socket.SO_SNDBUF)
         number = {
             name: int(str(request.get(name, default)))
-            for name, default in (("version", 2), ("first", 0), ("count", 1), ("per_packet", 1), ("rate", 0), ("rounds", 1))
+            for name, default in (("version", speech.older), ("first", 0), ("count", 1), ("per_packet", 1), ("rate", 0), ("rounds", 1))
         }
-        packets = _messages(str(request["kind"]), number["version"], number["first"], number["count"], number["per_packet"]) * number["rounds"]
+        messages = speech.messages(str(request["kind"]), number["version"], number["first"], number["count"], number["per_packet"])
+        packets = [(message, (speech.text(destination), 0)) for message, destination in messages] * number["rounds"]
         sent = _send(opened[0], packets, number["rate"])
         told: dict[str, object] = {"first_ns": sent[0], "last_ns": sent[-1], "packets": len(packets)}
         return told | {"sent_ns": sent} if request.get("times") else told
@@ -99,47 +73,48 @@ def _send(raw: socket.socket, packets: list[tuple[bytes, tuple[str, int]]], rate
     return sent
 
 
-def cable_reporter(lab: Lab, interface: str, sender: str) -> Probe:
-    """A host on the other end of a cable that has none: says IGMPv3 reports out of `interface` of the router itself."""
+def cable_reporter(lab: Lab, interface: str, sender: bytes, speech: Speech) -> Probe:
+    """A host on the other end of a cable that has none: says reports of the latest version out of `interface` of the router itself."""
     opened: list[socket.socket] = []
 
     def serve(request: dict[str, object]) -> object:
         if not opened:
             opened.append(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
         first, count, per_packet = (int(str(request[name])) for name in ("first", "count", "per_packet"))
-        for message, (destination, _) in _messages(str(request["kind"]), 3, first, count, per_packet):
-            datagram = build_ipv4(socket.inet_aton(sender), socket.inet_aton(destination), message)
-            opened[0].sendto(datagram, (interface, _ETH_P_IP, 0, 0, b"\x01\x00\x5e\x00\x00\x16"))
+        for message, destination in speech.messages(str(request["kind"]), speech.latest, first, count, per_packet):
+            packet = speech.build(sender, destination, message)
+            opened[0].sendto(packet, (interface, speech.ether_type, 0, 0, speech.mac(destination)))
         return {}
 
     return Probe(lab, ROUTER, serve)
 
 
-def viewer(lab: Lab, host: str) -> Probe:
+def viewer(lab: Lab, host: str, speech: Speech) -> Probe:
     """A host that joins a group, sees its stream, leaves, and notes the last datagram; None when it never ends."""
-    address = host_named(host).address.partition("/")[0]
     tools: list[tuple[socket.socket, socket.socket]] = []
 
     def serve(request: dict[str, object]) -> object:
         if not tools:
-            tools.append((igmp.report_socket(address), _tap()))
+            tools.append((speech.report_socket(host), _tap(speech)))
         raw, tap = tools[0]
         number, version = int(str(request["group"])), int(str(request["version"]))
-        group = socket.inet_ntoa(group_bytes(number))
+        group = speech.group(number)
+
+        def say(kind: str) -> int:
+            ((message, destination),) = speech.messages(kind, version, number, 1, 1)
+            at_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+            raw.sendto(message, (speech.text(destination), 0))
+            return at_ns
 
         def times(within_s: float, quiet_s: float) -> Iterator[int]:
             for packet, at_ns in _packets(tap, 0, time.monotonic() + within_s, quiet_s):
-                if packet[9] == socket.IPPROTO_UDP and packet[16:20] == group_bytes(number):
+                if packet.protocol == socket.IPPROTO_UDP and packet.destination == group:
                     yield at_ns
 
-        message, destination = igmp.join(group, version=version)
-        raw.sendto(message, (destination, 0))
+        say("join")
         for _, _ in zip(range(_SEEN), times(_STREAM_S, _STREAM_S), strict=False):
             pass
-        message, destination = igmp.leave(group, version=version)
-        sent_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
-        raw.sendto(message, (destination, 0))
-        last_ns = ended_ns = sent_ns
+        last_ns = ended_ns = sent_ns = say("leave")
         for ended_ns in times(_STREAM_S, _GONE_S):
             last_ns = max(last_ns, ended_ns)
         is_gone = time.clock_gettime_ns(time.CLOCK_REALTIME) - last_ns > _GONE_S * 0.9e9
@@ -151,54 +126,42 @@ def viewer(lab: Lab, host: str) -> Probe:
 # -- ears --------------------------------------------------------------------------------------------------------------
 
 
-def _packets(tap: socket.socket, after_ns: int, deadline: float, quiet_s: float) -> Iterator[tuple[bytes, int]]:
+def _packets(tap: socket.socket, after_ns: int, deadline: float, quiet_s: float) -> Iterator[tuple[Datagram, int]]:
     """Packets that arrived later than `after_ns`, with their time, until `deadline` or until nothing came for `quiet_s`."""
     while (left_s := deadline - time.monotonic()) > 0 and select.select([tap], [], [], min(left_s, quiet_s))[0]:
         packet, extra, _, origin = tap.recvmsg(2048, 64)
         seconds, nanoseconds = struct.unpack("qq", extra[0][2][:16])
         at_ns = seconds * 1_000_000_000 + nanoseconds
         if origin[2] != _OUTGOING and at_ns >= after_ns:
-            yield packet, at_ns
+            yield datagram(packet), at_ns
 
 
-def _tap() -> socket.socket:
-    tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IP))
+def _tap(speech: Speech) -> socket.socket:
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(speech.ether_type))
     tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
     _force(tap, _SO_RCVBUFFORCE, socket.SO_RCVBUF)
-    tap.bind(("eth0", _ETH_P_IP))
+    tap.bind(("eth0", speech.ether_type))
     return tap
 
 
-def _told_about(packet: bytes) -> Iterator[tuple[int, bool]]:
-    """(group number, True for a join) of everything that an IGMP report or leave says."""
-    message = packet[(packet[0] & 15) * 4 :]
-    if message[0] in {_V2_REPORT_TYPE, _V2_LEAVE_TYPE}:
-        yield int.from_bytes(message[4:8]) - _BASE, message[0] == _V2_REPORT_TYPE
-    elif message[0] == _V3_REPORT_TYPE:
-        offset = 8
-        for _ in range(int.from_bytes(message[6:8])):
-            kind, aux_words, sources, group = struct.unpack_from("!BBH4s", message, offset)
-            yield int.from_bytes(group) - _BASE, kind in _JOINING
-            offset += 8 + 4 * (sources + aux_words)
-
-
-def _ear(lab: Lab, node: str, hear: Callable[[bytes], Iterator[tuple[int, bool]]], protocol: int) -> Probe:
+def _ear(lab: Lab, node: str, speech: Speech, hear: Callable[[Datagram], Iterator[tuple[int, bool]]], protocol: int) -> Probe:
     """Told first, count, `joins` and patience, it answers when each of those groups was heard of the first time."""
     taps: list[socket.socket] = []
 
     def serve(request: dict[str, object]) -> object:
         if not taps:
-            taps.append(_tap())
+            taps.append(_tap(speech))
             return {}
         first, count, joins = int(str(request["first"])), int(str(request["count"])), bool(request.get("joins", True))
         heard: dict[int, int] = {}
         packets = 0
         deadline = time.monotonic() + float(str(request["patience_s"]))
         for packet, at_ns in _packets(taps[0], int(str(request["after_ns"])), deadline, float(str(request.get("quiet_s", 60)))):
-            if packet[9] != protocol:
+            if packet.protocol != protocol:
                 continue
-            packets += 1
-            for number, is_join in hear(packet):
+            said = list(hear(packet))
+            packets += bool(said)  # a kernel has more to say in this protocol, of neighbours
+            for number, is_join in said:
                 if is_join is joins and first <= number < first + count:
                     heard.setdefault(number, at_ns)
             if len(heard) == count:
@@ -215,34 +178,31 @@ def _ear(lab: Lab, node: str, hear: Callable[[bytes], Iterator[tuple[int, bool]]
     return ear
 
 
-def upstream_ear(lab: Lab) -> Probe:
+def upstream_ear(lab: Lab, speech: Speech) -> Probe:
     """Hears the router's reports and leaves at the head end."""
-    return _ear(lab, HEADEND, _told_about, socket.IPPROTO_IGMP)
+    return _ear(lab, HEADEND, speech, speech.told_about, speech.protocol)
 
 
-def stream_ear(lab: Lab, host: str) -> Probe:
+def stream_ear(lab: Lab, host: str, speech: Speech) -> Probe:
     """Hears which groups' datagrams reach a host."""
-    return _ear(lab, host, lambda packet: iter([(int.from_bytes(packet[16:20]) - _BASE, True)]), socket.IPPROTO_UDP)
+    return _ear(lab, host, speech, lambda packet: iter([(speech.number(packet.destination), True)]), socket.IPPROTO_UDP)
 
 
-def source(lab: Lab) -> Probe:
+def source(lab: Lab, speech: Speech) -> Probe:
     """The head end sends one datagram to each of `count` groups, or, asked for a query, a general one."""
-    address = host_named(HEADEND).address.partition("/")[0]
     opened: list[socket.socket] = []
 
     def serve(request: dict[str, object]) -> object:
         if "query_ms" in request:
-            raw = igmp.report_socket(address)
+            raw = speech.report_socket(HEADEND)
             now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
-            raw.sendto(igmp.general_query(int(str(request["query_ms"]))), ("224.0.0.1", 0))
+            raw.sendto(speech.general_query(int(str(request["query_ms"]))), (speech.text(speech.family.all_hosts), 0))
             raw.close()
             return {"sent_ns": now_ns}
         if not opened:
-            opened.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            opened[0].setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
-            opened[0].setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 8)
+            opened.append(speech.stream_socket(HEADEND))
         first, count = int(str(request["first"])), int(str(request["count"]))
-        targets = [(b"x" * 100, (socket.inet_ntoa(group_bytes(number)), _PORT)) for number in range(first, first + count)]
+        targets = [(b"x" * 100, (speech.text(speech.group(number)), _PORT)) for number in range(first, first + count)]
         sent = _send(opened[0], targets, int(str(request["rate"])))
         return {"sent_ns": sent[0]}
 
@@ -255,9 +215,9 @@ def source(lab: Lab) -> Probe:
 class Meter:
     """What the router's kernel knows of a process and of its sockets."""
 
-    def __init__(self, lab: Lab, pid: Callable[[], int] | str) -> None:
+    def __init__(self, lab: Lab, pid: Callable[[], int] | str, speech: Speech) -> None:
         """`pid`: of the process inside the lab, or the name of its program."""
-        self._probe = Probe(lab, ROUTER, _metered)
+        self._probe = Probe(lab, ROUTER, lambda request: _metered(request, speech))
         self._who = {"name": pid} if isinstance(pid, str) else {"pid": pid()}
 
     def cpu_us(self) -> float:
@@ -272,11 +232,11 @@ class Meter:
         return self._ask("rss") / 1024
 
     def dropped(self) -> int:
-        """Packets that a full raw socket has dropped (/proc/net/raw)."""
+        """Packets that a full raw socket has dropped (/proc/net/raw, raw6)."""
         return self._ask("drops")
 
     def entries(self) -> int:
-        """Forwarding entries (/proc/net/ip_mr_cache)."""
+        """Forwarding entries (/proc/net/ip_mr_cache, ip6_mr_cache)."""
         return self._ask("entries")
 
     def _ask(self, what: str) -> int:
@@ -288,11 +248,11 @@ class Meter:
         self._probe.close()
 
 
-def _metered(request: dict[str, object]) -> object:
+def _metered(request: dict[str, object], speech: Speech) -> object:
     if request["what"] == "drops":
-        return {"value": sum(int(line.split()[-1]) for line in _lines("/proc/net/raw"))}
+        return {"value": sum(int(line.split()[-1]) for line in _lines(speech.sockets_file))}
     if request["what"] == "entries":
-        return {"value": len(_lines("/proc/net/ip_mr_cache"))}
+        return {"value": len(_lines(speech.entries_file))}
     pid = request["pid"] if "pid" in request else _pid_of(str(request["name"]))
     if request["what"] == "rss":
         return {"value": int(next(line for line in _lines(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1])}

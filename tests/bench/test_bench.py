@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import fleet, igmp
+from bench import fleet, igmp, scale
+from bench.speech import IGMP_SPEECH, MLD_SPEECH, Speech, datagram, link_local
 from igmpconf.engine.messages import Query
 from igmpconf.engine.wire.checksum import is_intact
-from igmpconf.engine.wire.igmp import decode
+from igmpconf.lab.lab import Lab
+from igmpconf.lab.namespaces import LabError
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,13 +28,39 @@ def test_crafted_messages_are_valid_and_read_back(version: int) -> None:
     assert igmp.groups_joined(igmp.leave("239.1.1.1", version=version)[0]) == set()
 
 
-def test_a_report_of_many_groups_and_a_query_are_valid() -> None:
-    groups = [bytes((239, 16, 0, last)) for last in range(170)]
-    report = igmp.report(igmp.TO_EX, groups)
-    assert is_intact(report)
-    assert len(report) + 24 <= 1500
-    assert len(igmp.groups_joined(report)) == 170
-    assert decode(igmp.general_query(1_000), bytes(4)) == Query(bytes(4), 3, None, (), 1_000, 2, 125_000)
+@pytest.mark.parametrize("speech", [IGMP_SPEECH, MLD_SPEECH], ids=["igmp", "mld"])
+def test_what_a_host_of_many_groups_says_is_valid_and_read_back(speech: Speech) -> None:
+    sender = bytes((10, 20, 0, 13)) if speech is IGMP_SPEECH else link_local(0x13)
+    numbers = set(range(0x100000, 0x100000 + 200))
+    for version, per_packet, packets in ((speech.older, 1, 200), (speech.latest, speech.most_per_report, -(-200 // speech.most_per_report))):
+        for kind in ("join", "refresh", "leave"):
+            said = [speech.build(sender, destination, message) for message, destination in speech.messages(kind, version, 0x100000, 200, per_packet)]
+            assert len(said) == packets
+            assert max(map(len, said)) <= 1500
+            heard = [one for packet in said for one in speech.told_about(datagram(packet))]
+            assert {number for number, _ in heard} == numbers
+            assert {is_join for _, is_join in heard} == {kind != "leave"}
+    query = datagram(speech.build(sender, speech.family.all_hosts, speech.general_query(1_000)))
+    assert list(speech.told_about(query)) == []
+    assert speech.family.decode(query.payload, sender, query.destination, 1, True) == Query(sender, speech.latest, None, (), 1_000, 2, 125_000)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("part", ["mld-burst-v1", "mld-burst-v2"])
+def test_a_burst_of_mld_is_measured_and_loses_nothing(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "MANY", 200)
+    try:
+        lab = Lab.up(tmp_path, tied=True)
+    except LabError as missing:
+        pytest.skip(f"{missing.message}: {missing.hint}")
+    try:
+        rows = {str(row["measure"]).partition(": ")[2]: row["igmpconf"] for row in scale.scale_rows(lab, frozenset({part}))}
+    finally:
+        lab.down()
+    assert rows["groups reported upstream"] == 200
+    assert rows["groups whose datagram arrives"] == 200
+    assert rows["messages that the socket dropped"] == 0
+    assert float(str(rows["CPU per group of the proxy, copies included"])) > 0
 
 
 @pytest.mark.kernel

@@ -108,7 +108,7 @@ class Downstream:
 
     def not_sent(self, packet: SendPacket, now_ms: int) -> None:
         """The kernel had no room for a query of ours; those about one group are repeated in any case (RFC 3376 8.9)."""
-        if packet.destination == self.interface.outbox.family.all_hosts:
+        if self.interface.outbox.family.is_general_query(packet.payload):
             self.querier.not_sent(now_ms)
 
     def receive(self, event: PacketReceived, now_ms: int) -> None:

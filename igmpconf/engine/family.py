@@ -42,6 +42,7 @@ class Family:
     sole_join: SoleJoin = field(repr=False)  # as `decode`; (version, group) if all the message says is that somebody wants any source of it
     encode_query: QueryEncoder = field(repr=False)  # (query, mtu_bytes) -> payloads
     encode_report: ReportEncoder = field(repr=False)  # (version, records, mtu_bytes) -> (destination, payload) pairs
+    is_general_query: Callable[[bytes], bool] = field(repr=False)  # the message asks about every group; it is not looked at whether it is intact
     is_group: Callable[[bytes], bool] = field(repr=False)
     is_source: Callable[[bytes], bool] = field(repr=False)
     stays_on_link: Callable[[bytes], bool] = field(repr=False)  # groups that are never forwarded nor reported upstream
@@ -96,6 +97,7 @@ IGMP = Family(
     sole_join=igmp.sole_join,
     encode_query=igmp.encode_query,
     encode_report=igmp.encode_report,
+    is_general_query=igmp.is_general_query,
     is_group=igmp.is_group,
     is_source=igmp.is_source,
     stays_on_link=_ipv4_stays_on_link,
@@ -125,6 +127,7 @@ MLD = Family(
     sole_join=mld.sole_join,
     encode_query=mld.encode_query,
     encode_report=mld.encode_report,
+    is_general_query=mld.is_general_query,
     is_group=mld.is_group,
     is_source=mld.is_source,
     stays_on_link=_ipv6_stays_on_link,

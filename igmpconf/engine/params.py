@@ -51,6 +51,7 @@ class InterfaceParams:
     minimum_version: int = field(compare=False)  # what speaks an older one is not heard
     quick_leave: str = field(compare=False)  # off, on, auto
     lite_exclude_filter: bool = field(compare=False)
+    query_destination: str = field(compare=False)  # of queries about one group: group, all-hosts
     require_router_alert: bool = field(compare=False)
     max_groups: int | None = field(compare=False)
     max_sources_per_group: int | None = field(compare=False)
@@ -133,6 +134,7 @@ def _interface(entry: InterfaceConfig, config: ProxyConfig, family: Family) -> I
         minimum_version=value(family.minimum_version_leaf),
         quick_leave=timers[4],
         lite_exclude_filter=bool(value("lite-exclude-filter")),
+        query_destination=value("query-destination"),
         require_router_alert=bool(value("require-router-alert")),
         max_groups=entry.max_groups,
         max_sources_per_group=entry.max_sources_per_group,

@@ -166,7 +166,7 @@ class Querier:
                 self._interface.params.query_interval_ms,
                 suppress,
             ),
-            group,
+            group if params.query_destination == "group" else family.all_hosts,  # RFC 3376 4.1.12: hosts take both
         )
 
     def general_query(self) -> Query:

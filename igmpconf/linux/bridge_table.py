@@ -37,7 +37,6 @@ from igmpconf.linux.refusal import lacking, missing_capabilities
 _FORGETFUL_CS = 4  # shortest interval that every kernel's clock can tell from none
 _AT_ONCE_MS = 100
 _ANYWHERE = IfIndex(0)
-_QUERIES = (b"\x11", b"\x82")  # types of IGMP and MLD
 _OLDEST_KERNEL, _WITH_SOURCE_LISTS = (5, 10), (6, 3)
 
 
@@ -240,13 +239,13 @@ class PortTable:
         self._heed()
         arrivals = self._packets.receive(limit)
         for packet in arrivals:
-            if packet.destination == self.family.all_hosts and packet.payload[:1] in _QUERIES:
+            if packet.destination == self.family.all_hosts and self.family.is_general_query(packet.payload):
                 self._tell_bridge(packet.payload)  # behind our ports others may ask, and we then do not
         return list(arrivals)
 
     def send(self, packet: SendPacket) -> None:
         self._packets.send(packet)
-        if packet.destination == self.family.all_hosts:
+        if self.family.is_general_query(packet.payload):
             self._tell_bridge(packet.payload)
 
     def _tell_bridge(self, query: bytes) -> None:

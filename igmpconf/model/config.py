@@ -97,6 +97,12 @@ class InterfaceConfig:
     lite_exclude_filter: bool | None = leaf(
         Bool(), "keep no lists of excluded sources: who excludes some gets all (lightweight IGMPv3, MLDv2)", default=False, source="RFC 5790 5, RFC 8652"
     )
+    query_destination: str | None = leaf(
+        Enum(("group", "all-hosts")),
+        "where queries about one group are sent: to it, or to all hosts, those that sleep included",
+        default="group",
+        source="RFC 6636 5",
+    )
     require_router_alert: bool | None = leaf(Bool(), "refuse IGMP messages without the Router Alert option", default=False, source="RFC 3376 9.1")
     max_groups: int | None = leaf(Integer(1, 1_000_000), "groups this interface may hold; new ones beyond it are refused")
     max_sources_per_group: int | None = leaf(Integer(1, 100_000), "sources one group may hold; new ones beyond it are refused")

@@ -1,7 +1,6 @@
 """What RFC 4605, 3376, 3810 (with their revisions 9776 and 9777), 2236, 2710, 4604 and practice ask of a proxy, by id.
 
-`docs/reference/conformance.md` is printed from here and from the tests that `covers` an id.  `ELSEWHERE` says why an id
-has no test in Python's virtual time: it is a matter of the kernel, of the configuration, or deliberately not offered.
+`docs/reference/conformance.md` is printed from here and from the tests that `covers` an id; every id has one.
 """
 
 from __future__ import annotations
@@ -244,7 +243,3 @@ SOURCES: dict[str, str] = {}
 for _line in _TEXT.strip().splitlines():
     _id, _, _rest = _line.partition(" ")
     TITLES[_id], SOURCES[_id] = _rest.split(" | ")
-
-ELSEWHERE = {
-    "QRY-25": "not offered: queries go to the group",
-}

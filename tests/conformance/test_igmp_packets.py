@@ -50,6 +50,7 @@ def test_messages_mean_what_the_rfc_says(row):
         return
     message = family.decode(*arguments)
     assert message.sender == sender
+    assert family.is_general_query(arguments[0]) is (isinstance(message, Query) and message.group is None)
     if isinstance(message, Query):
         assert {
             "version": message.version,

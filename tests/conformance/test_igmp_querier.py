@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from igmpconf.engine.effects import SendPacket, SetVif
+from igmpconf.engine.family import MLD
 from tests.kit.builders import ALLOW, BLOCK, IS_EX, IS_IN, S1, S2, S3, TO_EX, TO_IN, G, a_query, asks, config, packed, record, route, says, unroute
 from tests.kit.conformance import covers
 from tests.kit.playbook import Play, a_proxy
@@ -181,6 +182,38 @@ def test_presence_decides_and_hosts_are_only_counted(play):
 
 
 # -- election ------------------------------------------------------------------------------------------------------------
+
+
+@covers("QRY-25")
+@pytest.mark.parametrize(("leaf", "where"), [({}, G), ({"query-destination": "group"}, G), ({"query-destination": "all-hosts"}, "224.0.0.1")])
+def test_queries_about_a_group_go_to_it_or_to_all_hosts(leaf, where):
+    play = a_proxy("wan", {"interface": "lan0"} | leaf, quick_leave="off").at(s=300)
+    play.on("lan0", record(TO_EX, G)).on("lan0", record(ALLOW, SSM, S1), host=101).advance(s=5).forget()
+    play.on("lan0", record(TO_IN, G)).expect(asks("lan0", G))
+    play.on("lan0", record(BLOCK, SSM, S1), host=101).expect(asks("lan0", SSM, S1))
+    assert destinations(play)[-2:] == [where, where if leaf.get("query-destination") == "all-hosts" else SSM]
+    play.advance(ms=500).on("lan0", record(IS_EX, G), host=102)  # the group is asked about, whatever the destination
+    play.advance(s=5).forget()
+    assert play.group("lan0", G) is not None
+    play.advance(s=125)
+    assert destinations(play)[-1] == "224.0.0.1", "a general query"
+
+
+@covers("QRY-25")
+def test_the_same_for_mld_and_changed_while_running():
+    group = "ff0e::1:1"
+    play = a_proxy("wan", {"interface": "lan0", "query-destination": "all-hosts"}, family=MLD, quick_leave="off").at(s=300)
+    play.on("lan0", record(TO_EX, group)).advance(s=5).forget()
+    play.on("lan0", record(TO_IN, group)).expect(asks("lan0", group, version=2))
+    assert destinations(play)[-1] == "ff02::1"
+    play.configure(config("wan", "lan0", family=["ipv6"], quick_leave="off")).expect()
+    play.advance(s=1).expect(asks("lan0", group, version=2))
+    assert destinations(play)[-1] == group
+
+
+def destinations(play: Play) -> list[str]:
+    """Where everything that left by lan0 was sent."""
+    return [play.family.text(one.destination) for _, one in play.effects if isinstance(one, SendPacket) and one.ifindex == play.names["lan0"]]
 
 
 @covers("ELE-01", "ELE-03", "ELE-04", "ELE-15", "R020", "R034", "R035", "R038")

@@ -328,6 +328,15 @@ def test_a_general_query_that_found_no_room_is_asked_again_soon(play):
     assert play.seen().count(asks("lan0")) == 0
 
 
+def test_a_query_about_a_group_that_found_no_room_is_no_general_query_though_all_hosts_should_get_it():
+    play = a_proxy("wan", {"interface": "lan0", "query-destination": "all-hosts", "robustness": 1}, quick_leave="off").at(s=300)
+    play.on("lan0", record(IS_EX, G)).advance(s=5).on("lan0", record(TO_IN, G)).forget()
+    refused = next(effect for _, effect in reversed(play.effects) if isinstance(effect, SendPacket) and effect.ifindex == play.names["lan0"])
+    assert refused.destination == packed("224.0.0.1")
+    play.tell(EffectFailed(refused, errno.ENOBUFS)).advance(s=20)
+    assert asks("lan0") not in play.seen()
+
+
 def test_a_threshold_that_the_kernel_has_otherwise_is_mended_when_adopted():
     for threshold_ttl, mended in ((1, ()), (9, (route("*", G, "wan", "lan0", "wan"),))):
         play = Play().configure(config("wan", "lan0")).plug("wan").plug("lan0").forget()

@@ -76,7 +76,13 @@ UP = {"interface": "wan", "upstream": True}
 PLAIN: list[dict[str, Any] | None] = [
     {"interfaces": [UP, "lan0", "lan1"]},
     {"interfaces": [UP, "lan0", "lan1"], "quick-leave": "on"},
-    {"interfaces": [UP, {"interface": "lan0", "lite-exclude-filter": True}, {"interface": "lan1", "lite-exclude-filter": True, "max-sources-per-group": 1}]},
+    {
+        "interfaces": [
+            UP,
+            {"interface": "lan0", "lite-exclude-filter": True},
+            {"interface": "lan1", "lite-exclude-filter": True, "max-sources-per-group": 1, "query-destination": "all-hosts"},
+        ]
+    },
     {"interfaces": [UP, {"interface": "lan0", "max-groups": 2, "max-sources-per-group": 2, "robustness": 3}, "lan1"], "quick-leave": "off"},
     {"interfaces": [{"interface": "lan0", "upstream": True}, "wan", "lan1"], "forward-when-non-querier": True},
     {"interfaces": [{"interface": "ppp*", "upstream": True}, "lan?", {"interface": "wan", "enabled": False}]},

@@ -95,6 +95,7 @@ def interfaces(name=None, upstream=None):
         minimum_mld_version=maybe(st.integers(1, 2)),
         quick_leave=maybe(word_of(InterfaceConfig, "quick_leave")),
         lite_exclude_filter=maybe(st.booleans()),
+        query_destination=maybe(word_of(InterfaceConfig, "query_destination")),
         require_router_alert=maybe(st.booleans()),
         max_groups=maybe(st.integers(1, 1_000_000)),
         max_sources_per_group=maybe(st.integers(1, 100_000)),

@@ -55,6 +55,7 @@ LEAVES = {
     "mld-version": base(lan0={"mld-version": 1}),
     "minimum-version": base(lan0={"minimum-version": 3, "minimum-mld-version": 2}),
     "lite-exclude-filter": base(lan0={"lite-exclude-filter": True}),
+    "query-destination": base(lan0={"query-destination": "all-hosts"}),
     "require-router-alert": base(lan0={"require-router-alert": True}),
     "max-sources-per-group": base(lan0={"max-sources-per-group": 5}),
     "groups of an interface": base(lan1={"groups": [RULE]}),

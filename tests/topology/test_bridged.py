@@ -440,6 +440,19 @@ def test_the_bridge_knows_of_a_querier_also_when_another_asks(bridge, tmp_path):
         bridge.box.run("ip addr del 10.7.0.200/24 dev br0")
 
 
+def test_the_bridge_hears_our_general_queries_and_no_others(bridge, tmp_path):
+    """A query about one group would have it time out members of its own."""
+    bridge.start(tmp_path, bridged({"interface": "lan0", "query-destination": "all-hosts"}) | {"query-interval": "1s"})
+    told = Tap(bridge.net, bridge.box, "br0")
+    member = bridge.member("lan0", G4)
+    member.join()
+    in_force(bridge, G4, "lan0")
+    member.leave()
+    wait_until(lambda: packed(G4) in {one.message.group for one in own_queries(bridge.taps["lan0"])}, "the host is asked")
+    wait_until(lambda: len(told.queries()) > 3)
+    assert {one.group for one in told.queries()} == {None}
+
+
 def querier_left_cs() -> int:
     """How long the bridge still believes in the querier that it heard last (IFLA_BR_MCAST_QUERIER_STATE), in centiseconds."""
     requests = Requests()

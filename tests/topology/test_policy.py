@@ -14,7 +14,7 @@ import pytest
 
 from igmpconf.engine.messages import Query
 from tests.kit.agent import Agent
-from tests.kit.builders import IS_EX, IS_IN, TO_EX, TO_IN, record
+from tests.kit.builders import IS_EX, IS_IN, TO_EX, TO_IN, packed, record
 from tests.kit.conformance import covers
 from tests.kit.netns import wait_until
 from tests.kit.site import MARK, cable, counted, flows, instance, marked, passes
@@ -240,6 +240,33 @@ def test_an_attack_fills_the_limits_and_nothing_more_and_who_was_there_keeps_his
     assert proxy.counter(received, "lan0", family.name) >= 40
     site.member(site.h1, groups[500]).join()  # another interface has its own limit
     wait_until(lambda: ("lan1", groups[500]) in proxy.groups())
+
+
+# -- who hears what we ask -------------------------------------------------------------------------------------------------
+
+
+@covers("QRY-25")
+@BOTH
+def test_a_query_about_a_group_to_all_hosts_is_answered_by_the_kernel_like_any(site, group, head):
+    family = family_of(group)
+    proxy = site.proxy(instance("wan", {"interface": "lan0", "query-destination": "all-hosts"}, "lan1", quick_leave="off", query_interval="60s"))
+    tap, source, us = site.tap(site.h0), site.source(head), "10.2.0.1" if family.name == "ipv4" else "fe80::1"
+    site.member(site.h0, group).join()
+    flows(source, group, tap)
+    before = len(tap.reports(group))
+    leaver = Stranger(site.net, site.h0, "eth0")
+    leaver.report("10.2.0.66" if family.name == "ipv4" else "fe80::66", family.latest_version, record(TO_IN, group))
+    wait_until(lambda: f"v{family.latest_version} IS_EX {{}}" in tap.reports(group)[before:], "the other host answers")
+    wait_until(lambda: len(_asked(tap, us, group)) == 2)
+    assert _asked(tap, us, group) == [family.text(family.all_hosts)] * 2
+    assert ("lan0", group) in proxy.groups()
+    assert passes(source, group, [tap], lambda payload: wait_until(lambda: _number(tap, group, payload) == 20)) == [True]
+
+
+def _asked(tap: Tap, us: str, group: str) -> list[str]:
+    """Where our queries about the group were sent."""
+    asked = [(one.destination, one.message) for one in tap.packets if one.source == us]
+    return [where for where, message in asked if isinstance(message, Query) and message.group == packed(group)]
 
 
 # -- several tables --------------------------------------------------------------------------------------------------------

@@ -86,6 +86,11 @@ def _decode_report_uncached(payload: bytes) -> tuple[int, tuple[Record, ...]]:
 _decode_report = functools.lru_cache(maxsize=1024)(_decode_report_uncached)
 
 
+def is_general_query(payload: bytes) -> bool:
+    """The message asks about every group; whether it is intact is not looked at."""
+    return payload[:1] == bytes((QUERY,)) and not any(payload[4:8])
+
+
 def _decode_query(payload: bytes, sender: bytes) -> Query:
     length = len(payload)
     if length < 8:

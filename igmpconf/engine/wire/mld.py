@@ -92,6 +92,11 @@ def sole_join(payload: bytes, sender: bytes, destination: bytes | None, ttl: int
     return version, group
 
 
+def is_general_query(payload: bytes) -> bool:
+    """The message asks about every group; whether it is intact is not looked at."""
+    return payload[:1] == bytes((QUERY,)) and not any(payload[8:24])
+
+
 def _decode_query(payload: bytes, sender: bytes) -> Query:
     length = len(payload)
     code, group = payload[4] << 8 | payload[5], payload[8:24]

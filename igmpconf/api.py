@@ -120,6 +120,7 @@ def apply(
     canary: str | int | None = None,
     waves: Sequence[str | int] = (),
     max_failures: int | None = None,
+    soak_s: float = 0.0,
     parallel: int = PARALLEL,
     confirm_timeout_s: int = 60,
     verify_timeout_s: float = 10.0,
@@ -147,7 +148,12 @@ def apply(
             device_timeout_ms=int(device_timeout_s * 1000),
         ),
         atomic=atomic,
-        pace=Pace(waves=tuple(_share(size) for size in sizes), max_failures=0 if max_failures is None and sizes else max_failures, parallel=parallel),
+        pace=Pace(
+            waves=tuple(_share(size) for size in sizes),
+            max_failures=0 if max_failures is None and sizes else max_failures,
+            parallel=parallel,
+            soak_ms=int(soak_s * 1000),
+        ),
         allow_down=tuple(allow_down),
         comment=comment,
     )

@@ -49,6 +49,7 @@ from igmpconf.apply.steps import (
     Performed,
     Phase,
     ReadBefore,
+    Recheck,
     Seen,
     Settle,
     TimePassed,
@@ -76,6 +77,7 @@ class LadderPolicy:
     connect_timeout_s: float | None = None  # None: ConnectTimeout of ssh_config, or 10 s
     rpc_timeout_s: float = 30.0
     device_timeout_ms: int | None = None  # from the beginning until verified; then what was begun is undone
+    is_rechecked: bool = False  # it will be looked at again, so legs must bring home how it was before
 
 
 _CANCELLED = Failure(kind="cancelled", message="cancelled")
@@ -91,6 +93,7 @@ class DeviceLadder:
     phase: Phase = Phase.IDLE
     failure: Failure | None = None  # what stopped the climb
     warnings: tuple[str, ...] = ()
+    before: DeviceState = field(default_factory=DeviceState)  # the device before the change
     undoes_itself_by_ms: int | None = None  # set while an unconfirmed commit may be alive on the device
     _doing: Effect | None = None
     _queue: list[Effect] = field(default_factory=list)  # what follows when `_doing` has succeeded
@@ -103,7 +106,6 @@ class DeviceLadder:
     _overdue_at_ms: int | None = None
     _is_overdue: bool = False
     _attempt: int = 0
-    _before: DeviceState = field(default_factory=DeviceState)
 
     def next_deadline_ms(self) -> int | None:
         """When something is due: another attempt, more time for one that waits, or the end of our patience."""
@@ -146,6 +148,10 @@ class DeviceLadder:
     def is_begun(self) -> bool:
         """It has had its turn, whatever came of it."""
         return self.phase is not Phase.IDLE or self._doing is not None or self._retry_at_ms is not None or self._is_settling
+
+    def recheck(self) -> Recheck:
+        """The look at it when it has been confirmed for a while."""
+        return Recheck(self.before, self.policy.verify_timeout_ms)
 
     # Time -----------------------------------------------------------------------------------------------------------
 
@@ -220,7 +226,7 @@ class DeviceLadder:
                 if self._is_cancel_wanted:
                     return self._undo(_CANCELLED)
                 # The session that made the change ends first: a new one must come about through the new configuration.
-                return self._do(Close(), Connect(), Verify(self._before, self.policy.verify_timeout_ms))
+                return self._do(Close(), Connect(), Verify(self.before, self.policy.verify_timeout_ms))
             case Verify():
                 self.warnings = answer if isinstance(answer, tuple) else ()
                 self.phase = Phase.VERIFIED
@@ -274,7 +280,7 @@ class DeviceLadder:
         if self._is_cancel_wanted:
             return self._give_up(_CANCELLED)
         self.phase = Phase.CHECKED
-        self._before = before.state
+        self.before = before.state
         return self._do(Edit(), Validate(), CommitProvisionally(self.persist_id, self.policy.confirm_timeout_s))
 
     # Ways down ------------------------------------------------------------------------------------------------------

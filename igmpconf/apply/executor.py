@@ -19,10 +19,11 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any, Protocol
 
-from igmpconf.apply.rollout import PARALLEL, DeviceEvent, ForDevice, Outcome, Record, Rollout, RolloutEffect, RolloutEvent
+from igmpconf.apply.rollout import PARALLEL, DeviceEvent, ForDevice, Outcome, Record, Rollout, RolloutEffect, RolloutEvent, Soaking
 from igmpconf.apply.steps import Begin, CancelRequested, Failed, Interrupt, Performed, Phase, TimePassed
 from igmpconf.errors import InDoubt
 from igmpconf.ids import DeviceName
+from igmpconf.model.leaf import duration_text
 
 MAX_SESSIONS = PARALLEL  # threads that talk, and sessions that wait open for the others' agreement
 # A signal may be delivered to another thread than the one that sleeps; Python runs handlers in the main thread only, so
@@ -85,6 +86,7 @@ class Execution:
         progress: Progress | None = None,
         executor: Executor | None = None,
         afterwards: signal.Handlers | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.rollout = rollout
         self._hands = hands
@@ -92,6 +94,7 @@ class Execution:
         self._progress = progress or (lambda _device, _phase: None)
         self._executor = executor
         self._afterwards = afterwards
+        self._say = say or (lambda _text: None)
         self._events: queue.SimpleQueue[RolloutEvent | BaseException] = queue.SimpleQueue()
         self._shown: dict[DeviceName, Phase] = {}
         self._open: dict[DeviceName, None] = {}  # who waits for a decision with a session open, the longest first
@@ -164,6 +167,9 @@ class Execution:
                 self._journal.write(effect)
                 if effect.device is not None:
                     self._show(effect.device)
+            elif isinstance(effect, Soaking):
+                left = duration_text(effect.soak_ms)
+                self._say(f"wave {effect.wave} of {effect.waves} is kept; the next one begins in {left}, if this one holds")
             elif isinstance(effect.effect, Interrupt):
                 self._hands[effect.device].cut()
             else:
@@ -187,11 +193,11 @@ class Execution:
         pool.submit(call, argument).add_done_callback(done)
 
     def _show(self, device: DeviceName) -> None:
-        at = self.rollout.ladders[device]
-        if self._shown.get(device) is not at.phase:
-            self._shown[device] = at.phase
-            self._progress(device, at.phase)
-        if at.is_waiting:
+        phase = self.rollout.phase_of(device)
+        if self._shown.get(device) is not phase:
+            self._shown[device] = phase
+            self._progress(device, phase)
+        if self.rollout.ladders[device].is_waiting:
             self._wait_open(device)
 
     def _wait_open(self, device: DeviceName) -> None:

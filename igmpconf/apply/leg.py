@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from igmpconf.apply.device import AGAIN_MS, DeviceLadder, LadderPolicy
 from igmpconf.apply.session import DeviceSession
@@ -32,10 +32,12 @@ from igmpconf.apply.steps import (
     LegEnd,
     Performed,
     Phase,
+    Recheck,
     Settle,
     TimePassed,
 )
 from igmpconf.ids import PersistId
+from igmpconf.model.state import DeviceState
 from igmpconf.netconf.target import Target
 from igmpconf.plan.plan import DevicePlan
 
@@ -55,7 +57,7 @@ class Assignment:
     plan_id: str
     persist_id: PersistId
     policy: LadderPolicy
-    effect: Leg | Extend
+    effect: Leg | Extend | Recheck
     comment: str | None = None
     allow_down: tuple[str, ...] = ()
 
@@ -71,7 +73,7 @@ def travel(assignment: Assignment) -> Performed | Failed:
         allow_down=assignment.allow_down,
     )
     try:
-        if isinstance(assignment.effect, Extend):
+        if isinstance(assignment.effect, Extend | Recheck):
             return session.perform(assignment.effect)
         ladder = DeviceLadder(plan=assignment.plan, persist_id=assignment.persist_id, policy=assignment.policy)
         return Performed(_walk(ladder, session, assignment.effect))
@@ -94,7 +96,8 @@ def _walk(ladder: DeviceLadder, session: DeviceSession, leg: Leg) -> LegEnd:
         if watchdog is not None:
             watchdog.cancel()
     left_ms = None if ladder.undoes_itself_by_ms is None else max(0, ladder.undoes_itself_by_ms - _now_ms())
-    return LegEnd(phase=ladder.phase, failure=ladder.failure, warnings=ladder.warnings, undoes_itself_in_ms=left_ms)
+    before = ladder.before if ladder.policy.is_rechecked and ladder.is_waiting else None
+    return LegEnd(phase=ladder.phase, failure=ladder.failure, warnings=ladder.warnings, undoes_itself_in_ms=left_ms, before=before)
 
 
 def _step(ladder: DeviceLadder, session: DeviceSession, effects: Sequence[Effect]) -> Sequence[Effect]:
@@ -140,7 +143,7 @@ class RemoteHands:
 
     def assignment(self, effect: Effect) -> Assignment:
         """What somebody else is to do."""
-        assert isinstance(effect, Leg | Extend), f"{effect} is not done elsewhere"
+        assert isinstance(effect, Leg | Extend | Recheck), f"{effect} is not done elsewhere"
         return Assignment(
             target=self.target,
             plan=self.plan,
@@ -170,6 +173,7 @@ class RemoteLadder:
     _retry: Leg | None = None
     _retry_at_ms: int | None = None
     _attempt: int = 0
+    _before: DeviceState = field(default_factory=DeviceState)
 
     @property
     def is_waiting(self) -> bool:
@@ -189,6 +193,10 @@ class RemoteLadder:
         if not self.is_waiting or self.undoes_itself_by_ms is None:
             return None
         return self.undoes_itself_by_ms - self.policy.confirm_timeout_s * 500
+
+    def recheck(self) -> Recheck:
+        """The look at it when it has been confirmed for a while."""
+        return Recheck(self._before, self.policy.verify_timeout_ms)
 
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]:
         """The next leg, if any."""
@@ -238,6 +246,7 @@ class RemoteLadder:
             if answer.phase is Phase.CONFIRMED:
                 self.failure = None
             self.warnings = answer.warnings or self.warnings
+            self._before = answer.before or self._before
             self.undoes_itself_by_ms = None if answer.undoes_itself_in_ms is None else now_ms + answer.undoes_itself_in_ms
         return self._decide(is_kept=False) if self._is_cancel_wanted and self.is_waiting else ()
 

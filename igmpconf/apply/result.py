@@ -14,8 +14,9 @@ from igmpconf.ids import DeviceName
 
 FORMAT = "igmpconf-result/1"
 
-# Of several bad ends the worst is the one that is told: who is in doubt needs a person, who was refused needs nothing.
-_BAD = (Phase.IN_DOUBT, Phase.ROLLED_BACK, Phase.REFUSED, Phase.SKIPPED)
+# Of several bad ends the worst is the one that is told: who is in doubt needs a person, and so does who is changed and does
+# not hold; who was refused needs nothing.
+_BAD = (Phase.IN_DOUBT, Phase.FALTERED, Phase.ROLLED_BACK, Phase.REFUSED, Phase.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Result:
         return _error(self) if self.bad else None
 
     def raise_if_bad(self) -> None:
-        """Raises InDoubt, RolledBack, StalePlan, TransportError or RpcFailed."""
+        """Raises InDoubt, IgmpconfError for what faltered, RolledBack, StalePlan, TransportError or RpcFailed."""
         error = self.error()
         if error is not None:
             raise error
@@ -69,6 +70,10 @@ def _error(result: Result) -> IgmpconfError:
             left = any(outcome.undoes_itself_by_ms is not None for outcome in same)
             message = f"it is not known whether {_names(same)} has the change: {failure.message}" + ("; unconfirmed, it undoes itself" if left else "")
             return InDoubt(devices, message, hint=f"igmpconf apply --resume {result.rollout_id}")
+        case Phase.FALTERED:
+            stay = "stays as it is" if len(same) == 1 else "stay as they are"
+            hint = f"igmpconf doctor {first.device} looks for the cause, igmpconf rollback -d {first.device} takes the change back"
+            return IgmpconfError(f"{_names(same)} {are} changed, confirmed, and {stay}, but: {failure.message}", hint=hint)
         case Phase.ROLLED_BACK:
             cause = next((o.failure for o in result.bad if o.failure is not None and o.failure.kind != "cancelled"), failure)
             return RolledBack(devices, f"rolled back, {_names(same)} {are} as before: {cause.message}", hint=cause.hint)
@@ -169,7 +174,7 @@ def json_schema() -> dict[str, Any]:
     device = _object(
         {
             "device": text,
-            "phase": {"enum": [phase.value for phase in (Phase.SKIPPED, Phase.UNCHANGED, Phase.CONFIRMED, Phase.LEFT, *_BAD[:3])]},
+            "phase": {"enum": [phase.value for phase in (Phase.SKIPPED, Phase.UNCHANGED, Phase.CONFIRMED, Phase.LEFT, *_BAD[:-1])]},
             "failure": {"anyOf": [{"type": "null"}, failure]},
             "warnings": {"type": "array", "items": text},
         }

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from igmpconf.apply.device import DeviceLadder, LadderPolicy
+from igmpconf.apply.soak import Soak
 from igmpconf.apply.steps import (
     ENDS,
     Begin,
@@ -31,6 +32,7 @@ from igmpconf.apply.steps import (
     Failure,
     Leg,
     Phase,
+    Recheck,
     Settle,
     TimePassed,
 )
@@ -72,12 +74,14 @@ class Pace:
     """How many at a time, and how much may fail.
 
     `waves` are sizes, the last of which repeats; none: one wave.  `max_failures` None: failures stop nobody; otherwise
-    no further device begins once more have failed.
+    no further device begins once more have failed.  Between a wave that is kept and the next `soak_ms` pass, and then
+    its devices are looked at once more (soak.py).
     """
 
     waves: tuple[Share, ...] = ()
     max_failures: int | None = None
     parallel: int = PARALLEL
+    soak_ms: int = 0
 
     def cut(self, names: Sequence[DeviceName]) -> tuple[tuple[DeviceName, ...], ...]:
         """The devices in waves, in their order."""
@@ -126,7 +130,16 @@ class Outcome:
     undoes_itself_by_ms: int | None  # in doubt or left: when the device will have undone the change by itself
 
 
-RolloutEffect = ForDevice | Record
+@dataclass(frozen=True, slots=True)
+class Soaking:
+    """Tell that wave `wave` of `waves` (from 1) is kept, and when its devices are looked at again; nothing is to be done."""
+
+    wave: int
+    waves: int
+    soak_ms: int
+
+
+RolloutEffect = ForDevice | Record | Soaking
 RolloutEvent = DeviceEvent | Begin | CancelRequested | TimePassed
 
 
@@ -143,6 +156,7 @@ class Ladder(Protocol):
     def is_waiting(self) -> bool: ...
     @property
     def is_begun(self) -> bool: ...
+    def recheck(self) -> Recheck: ...
     def next_deadline_ms(self) -> int | None: ...
     def handle(self, event: Event, now_ms: int) -> Sequence[Effect]: ...
 
@@ -188,6 +202,9 @@ class Rollout:
     _ended: dict[DeviceName, None] = field(default_factory=dict)
     _failed: dict[DeviceName, None] = field(default_factory=dict)
     _settled: dict[DeviceName, None] = field(default_factory=dict)  # of an earlier run; what became of them is no failure of this one
+    _soak: Soak | None = None  # of the wave before the next one
+    _faltered: dict[DeviceName, Failure] = field(default_factory=dict)
+    _warned: dict[DeviceName, tuple[str, ...]] = field(default_factory=dict)  # when they were looked at again
     _doubtful: dict[DeviceName, None] = field(default_factory=dict)  # of those, who cannot be settled
     _deadlines: Deadlines[DeviceName] = field(default_factory=Deadlines)
 
@@ -196,13 +213,14 @@ class Rollout:
         self.waves = self.pace.cut(tuple(self.ladders))
 
     def next_deadline_ms(self) -> int | None:
-        """The earliest deadline of any device."""
-        return self._deadlines.next_ms()
+        """The earliest deadline of any device, or of the time between two waves."""
+        soak_ms = self._soak.next_deadline_ms() if self._soak is not None else None
+        return min((at for at in (self._deadlines.next_ms(), soak_ms) if at is not None), default=None)
 
     @property
     def is_over(self) -> bool:
-        """Every device has ended."""
-        return len(self._ended) == len(self.ladders)
+        """Every device has ended, and nobody is looked at again."""
+        return len(self._ended) == len(self.ladders) and (self._soak is None or self._soak.is_over)
 
     @property
     def is_idle(self) -> bool:
@@ -211,17 +229,34 @@ class Rollout:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Where every device stands."""
-        return tuple(Outcome(name, at.phase, at.failure, at.warnings, at.undoes_itself_by_ms) for name, at in self.ladders.items())
+        return tuple(
+            Outcome(
+                name,
+                self.phase_of(name),
+                self._faltered.get(name, at.failure),
+                tuple(dict.fromkeys((*at.warnings, *self._warned.get(name, ())))),
+                at.undoes_itself_by_ms,
+            )
+            for name, at in self.ladders.items()
+        )
+
+    def phase_of(self, device: DeviceName) -> Phase:
+        """Where it stands."""
+        return Phase.FALTERED if device in self._faltered else self.ladders[device].phase
 
     def handle(self, event: RolloutEvent, now_ms: int) -> Sequence[RolloutEffect]:
         """Feed the event to whom it concerns, then see whether a decision is due, or somebody's turn."""
         effects: list[RolloutEffect] = []
         match event:
+            case DeviceEvent(device=device, event=inner) if self.ladders[device].phase in ENDS:
+                effects += self._looked(device, inner, now_ms)
             case DeviceEvent(device=device, event=inner):
                 effects += self._feed(device, inner, now_ms)
             case Begin():
                 effects += self._next_wave(now_ms)
             case CancelRequested():
+                if self._soak is not None:
+                    self._soak.call_off()
                 effects += self._stop("stopped before its turn", now_ms)
                 for name in self.ladders:
                     effects += self._feed(name, event, now_ms)
@@ -297,11 +332,37 @@ class Rollout:
                 effects += self._feed(self._unbegun.pop(), Begin(), now_ms)
             if self._unbegun or self._active or self.wave + 1 >= len(self.waves):
                 break
+            effects += self._soaking(now_ms)
+            if self._soak is not None and not self._soak.is_over:
+                break
             effects += self._next_wave(now_ms)
+        if self._soak is not None:
+            effects += [ForDevice(name, look) for name, look in self._soak.due(now_ms)]
         return effects
+
+    def _soaking(self, now_ms: int) -> list[RolloutEffect]:
+        """Begin the time after this wave, if there is to be one; whoever is not changed for good needs none."""
+        if self._soak is not None or not self.pace.soak_ms or self.wave < 0:
+            return []
+        kept = {name: self.ladders[name].recheck() for name in self.waves[self.wave] if self.ladders[name].phase is Phase.CONFIRMED}
+        if not kept:
+            return []
+        self._soak = Soak(ahead=kept, at_ms=now_ms + self.pace.soak_ms, parallel=self.pace.parallel, attempts=self.policy.attempts)
+        return [Soaking(self.wave + 1, len(self.waves), self.pace.soak_ms)]
+
+    def _looked(self, device: DeviceName, event: Event, now_ms: int) -> list[RolloutEffect]:
+        failure = self._soak.looked(device, event, now_ms) if self._soak is not None else None
+        if self._soak is not None:
+            self._warned.update(self._soak.warnings)
+        if failure is None:
+            return []
+        self._faltered[device] = failure
+        self._failed[device] = None
+        return [Record(device, "ended", Phase.FALTERED.value)]
 
     def _next_wave(self, now_ms: int) -> list[RolloutEffect]:
         self.wave += 1
+        self._soak = None
         self._unbegun = list(reversed(self.waves[self.wave])) if self.wave < len(self.waves) else []
         return []
 

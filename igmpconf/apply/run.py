@@ -62,6 +62,7 @@ def perform(plan: Plan, targets: Mapping[str, Target], settings: Settings, aroun
     around = around or Circumstances()
     if settings.atomic == "fleet" and settings.pace.max_failures:
         raise InputError("an atomic fleet tolerates no failure: all devices are to end alike", hint="leave out max-failures, or let each device stand alone")
+    settings = _soaked(settings)
     rollout = Rollout(
         plan=plan,
         persist_id=PersistId(_free_id(plan.plan_id)),
@@ -83,6 +84,21 @@ def perform(plan: Plan, targets: Mapping[str, Target], settings: Settings, aroun
     )
     hands = {name: _hands(rollout, name, targets[name], settings, around) for name in rollout.ladders}
     return _run(rollout, hands, journal, around)
+
+
+def _soaked(settings: Settings) -> Settings:
+    """The same, knowing that devices will be looked at again.  Raises InputError when a soak could not be."""
+    if not settings.pace.soak_ms:
+        return settings
+    if not settings.pace.waves:
+        raise InputError("a soak is the time between two waves, and there is one", hint="say how many go first, with --canary or --wave")
+    if settings.atomic == "fleet":
+        raise InputError(
+            "an atomic fleet keeps nothing before its last wave, so there is nothing to soak", hint="leave out the soak, or let each device stand alone"
+        )
+    if not settings.policy.is_confirmed:
+        raise InputError("what is left unconfirmed is not kept, so there is nothing to soak", hint="leave out the soak, or let devices be confirmed")
+    return dataclasses.replace(settings, policy=dataclasses.replace(settings.policy, is_rechecked=True))
 
 
 def _remote_ladder(plan: DevicePlan, persist_id: PersistId, policy: LadderPolicy) -> Ladder:
@@ -124,7 +140,7 @@ def _run(
 ) -> Result:
     started_ms = monotonic_ms()
     try:
-        execution = Execution(rollout, hands, journal, progress=around.progress, executor=around.executor, afterwards=around.afterwards)
+        execution = Execution(rollout, hands, journal, progress=around.progress, executor=around.executor, afterwards=around.afterwards, say=around.say)
         outcomes = execution.run(resume, unbegun)
     finally:
         journal.close()

@@ -9,6 +9,7 @@ the validation with the edit, the end of a session without waiting for the answe
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -165,6 +166,8 @@ class DeviceSession:
             return None
         if self._client is None and isinstance(effect, steps.Confirm | steps.Cancel | steps.Extend):
             self._client = self._connect()  # the persist id belongs to no session
+        if isinstance(effect, steps.Recheck):
+            return self._looked_again(effect)
         client = self._client
         assert client is not None, f"{effect} without a session"
         match effect:
@@ -234,6 +237,19 @@ class DeviceSession:
     def _connect(self) -> NetconfClient:
         return NetconfClient.connect(self.target, timeout_s=self.policy.rpc_timeout_s, connect_timeout_s=self.policy.connect_timeout_s, say=self.say)
 
+    def _looked_again(self, effect: steps.Recheck) -> tuple[str, ...]:
+        self.abandon()
+        self._client = self._connect()
+        try:
+            return self._verified(self._client, effect.before, effect.timeout_ms)
+        except _NotVerified as error:
+            facts = "; ".join(fact.message for fact in error.found.missing)
+            raise _NotVerified(
+                error.found, dataclasses.replace(error.failure, message=f"{self.plan.device} is no longer as it was verified: {facts}")
+            ) from None
+        finally:
+            self.abandon()
+
     def _verified(self, client: NetconfClient, before: DeviceState, timeout_ms: int) -> tuple[str, ...]:
         """Look until nothing is missing; the warnings of the last look."""
         started = time.monotonic()
@@ -246,13 +262,14 @@ class DeviceSession:
                 return found.warnings
             wait_s = _POLL_S[min(looks, len(_POLL_S) - 1)]
             if time.monotonic() + wait_s >= deadline or self._is_hurried.wait(wait_s):
-                raise _NotVerified(_unverified(self.plan.device, found, int((time.monotonic() - started) * 1000)))
+                raise _NotVerified(found, _unverified(self.plan.device, found, int((time.monotonic() - started) * 1000)))
             looks += 1
 
 
 class _NotVerified(Exception):
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, found: Findings, failure: Failure) -> None:
         super().__init__(failure.message)
+        self.found = found
         self.failure = failure
 
 

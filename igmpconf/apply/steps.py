@@ -14,7 +14,7 @@ from igmpconf.model.state import DeviceState
 
 
 class Phase(Enum):
-    """Where a device stands; the last seven are ends."""
+    """Where a device stands; the last eight are ends."""
 
     IDLE = "idle"
     CONNECTED = "connected"
@@ -27,13 +27,14 @@ class Phase(Enum):
     SKIPPED = "not begun"  # the rollout stopped before its turn
     UNCHANGED = "unchanged"  # it already was as wanted
     CONFIRMED = "confirmed"
+    FALTERED = "confirmed, then faltered"  # looked at again before the next wave, it was no longer as it was verified
     LEFT = "left unconfirmed"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
     IN_DOUBT = "in doubt"
 
 
-ENDS = frozenset({Phase.SKIPPED, Phase.UNCHANGED, Phase.CONFIRMED, Phase.LEFT, Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT})
+ENDS = frozenset({Phase.SKIPPED, Phase.UNCHANGED, Phase.CONFIRMED, Phase.FALTERED, Phase.LEFT, Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT})
 
 FailureKind = Literal["transport", "rpc", "stale", "verify", "cancelled"]
 
@@ -99,6 +100,14 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
+class Recheck:
+    """Verify once more what was confirmed a while ago, over a session for this alone; answers the warnings."""
+
+    before: DeviceState
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Extend:
     """Begin the time of the unconfirmed commit anew (RFC 6241 8.4.1: a follow-up confirmed commit)."""
 
@@ -156,6 +165,7 @@ Effect = (
     | CommitProvisionally
     | Close
     | Verify
+    | Recheck
     | Extend
     | Confirm
     | Cancel
@@ -235,12 +245,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegEnd:
-    """Where a leg led; `undoes_itself_in_ms` counts from the moment it was told."""
+    """Where a leg led; `undoes_itself_in_ms` counts from the moment it was told, `before` is for those that will be looked at again."""
 
     phase: Phase
     failure: Failure | None = None
     warnings: tuple[str, ...] = ()
     undoes_itself_in_ms: int | None = None
+    before: DeviceState | None = None
 
 
 Answer = Before | Seen | LegEnd | tuple[str, ...] | None

@@ -102,6 +102,7 @@ class ApplyOptions:
     canary: Share | None = None
     wave: tuple[Share, ...] = ()
     max_failures: int | None = None
+    soak: int = 0
     parallel: int = PARALLEL
     connect_timeout: int | None = None
     rpc_timeout: int = 30_000
@@ -132,7 +133,9 @@ class ApplyOptions:
         if self.canary is not None and not self.wave:
             waves = (self.canary, Share(100, is_percent=True))
         # Who asks for waves wants to stop at the first sign of trouble; who does not has every device tried.
-        return Pace(waves=waves, max_failures=self.max_failures if self.max_failures is not None else 0 if waves else None, parallel=self.parallel)
+        return Pace(
+            waves=waves, max_failures=self.max_failures if self.max_failures is not None else 0 if waves else None, parallel=self.parallel, soak_ms=self.soak
+        )
 
 
 def apply_options(command: F) -> F:
@@ -145,6 +148,13 @@ def apply_options(command: F) -> F:
         click.option("--rpc-timeout", type=_DurationParam(100, 3_600_000), default="30s", show_default=True, help="For each answer of a device."),
         click.option("--connect-timeout", type=_DurationParam(100, 3_600_000), help="Until a session stands.  [default: ConnectTimeout of ssh_config, or 10s]"),
         click.option("--parallel", type=click.IntRange(1, 256), default=PARALLEL, show_default=True, help="How many devices at the same time."),
+        click.option(
+            "--soak",
+            type=_DurationParam(1_000, 604_800_000),
+            default=0,
+            metavar="DURATION",
+            help="Wait so long after each wave and verify its devices again; who does not hold counts as failed, and stays confirmed.  [default: none]",
+        ),
         click.option(
             "--max-failures",
             type=click.IntRange(min=0),
@@ -259,7 +269,7 @@ def carry_out(
     targets = {name: device.target for name, device in devices.items()}
     count = sum(1 for device in plan.devices if device.changes)
     with executor_of(options.executor) as executor, Progress(count) as progress:
-        around = Circumstances(executor=executor, progress=progress, say=talk, kept=kept, afterwards=signal.SIG_IGN)
+        around = Circumstances(executor=executor, progress=progress, say=progress.say, kept=kept, afterwards=signal.SIG_IGN)
         result = perform(plan, targets, options.settings(), around)
     if options.result is not None:
         _write(result, options.result)
@@ -351,7 +361,7 @@ def _go_on(story: Story, options: ApplyOptions) -> int:
     settings_of(story)  # whether it can go on is said before anything else
     unbegun = story.unbegun
     for name, how in story.ended.items():
-        if how in {Phase.REFUSED.value, Phase.ROLLED_BACK.value} and name not in story.unsettled:
+        if how in {Phase.REFUSED.value, Phase.ROLLED_BACK.value, Phase.FALTERED.value} and name not in story.unsettled:
             talk(f"{name}: {how} before; it stays as it is")
     if not unbegun and not story.unsettled:
         return _nothing_left(story)
@@ -361,7 +371,7 @@ def _go_on(story: Story, options: ApplyOptions) -> int:
     click.echo(render.text(rest, paint=colour), nl=False)
     _ask("Go on with this plan?", options)
     with executor_of(options.executor) as executor, Progress(len(unbegun) + len(story.unsettled)) as progress:
-        around = Circumstances(executor=executor, progress=progress, say=talk, afterwards=signal.SIG_IGN)
+        around = Circumstances(executor=executor, progress=progress, say=progress.say, afterwards=signal.SIG_IGN)
         result = go_on(story, targets=_targets_of(story), around=around)
     if options.result is not None:
         _write(result, options.result)

@@ -47,18 +47,19 @@ class Progress:
         """Tell what is worth a line, and how far everything is."""
         if phase in ENDS:
             self._at.pop(device, None)
-            self._ended += 1
-            self._bad += phase in {Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT}
+            self._ended += phase is not Phase.FALTERED  # it had ended before
+            self._bad += phase in {Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT, Phase.FALTERED}
             if phase not in _QUIET_ENDS:
-                self._say(f"{device}: {phase.value}")
+                self.say(f"{device}: {phase.value}")
         else:
             self._at[device] = phase
             if self._is_live and self._count == 1 and phase in _SAID:
-                self._say(f"{device}: {_SAID[phase]}")
+                self.say(f"{device}: {_SAID[phase]}")
         if self._is_live and self._count > 1:
             self._line()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Tell something else, on a line of its own."""
         self._clear()
         click.echo(text, err=True)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igmpconf.apply.device import LadderPolicy
-from igmpconf.apply.rollout import DeviceEvent, ForDevice, Pace, Record, Rollout, Share
-from igmpconf.apply.steps import ENDS, Begin, CancelRequested, Close, CommitProvisionally, Confirm, Connect, Extend, Interrupt, Phase, TimePassed
+from igmpconf.apply.rollout import DeviceEvent, ForDevice, Pace, Record, Rollout, Share, Soaking
+from igmpconf.apply.steps import ENDS, Begin, CancelRequested, Close, CommitProvisionally, Confirm, Connect, Extend, Interrupt, Phase, Recheck, TimePassed
 from igmpconf.ids import DeviceName, PersistId
 from igmpconf.model.canon import digest, from_plain
 from igmpconf.model.config import DeviceConfig
@@ -53,7 +53,13 @@ def rollout(atomic, pace=None, **policy) -> Rollout:
 
 
 shares = st.builds(Share, st.integers(1, 3)) | st.builds(Share, st.integers(1, 100), st.just(True))
-paces = st.builds(Pace, waves=st.lists(shares, max_size=3).map(tuple), max_failures=st.none() | st.integers(0, 2), parallel=st.integers(1, 6))
+paces = st.builds(
+    Pace,
+    waves=st.lists(shares, max_size=3).map(tuple),
+    max_failures=st.none() | st.integers(0, 2),
+    parallel=st.integers(1, 6),
+    soak_ms=st.sampled_from([0, 0, 60_000]),
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -71,6 +77,7 @@ def test_whatever_gets_lost_the_fleet_ends_as_promised(atomic, pace, attempts, p
     machine = rollout(atomic, pace, attempts=attempts, device_timeout_ms=patience_ms)
     wait_of = iter(waits)
     begun: set[str] = set()
+    looked: dict[str, int] = {}
     devices = {name: Device() for name in NAMES}
     fate_of, pick_of = iter(fates), iter(picks)
     now, turn = 0, 0
@@ -78,14 +85,22 @@ def test_whatever_gets_lost_the_fleet_ends_as_promised(atomic, pace, attempts, p
     waiting: list[ForDevice] = []
 
     def take(effects):
-        failed = sum(ladder.phase in {Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT} for ladder in machine.ladders.values())
+        failed = sum(outcome.phase in {Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT, Phase.FALTERED} for outcome in machine.outcomes())
         for effect in effects:
             if isinstance(effect, ForDevice):
+                if effect.device not in begun and pace.soak_ms and atomic == "device":
+                    before = machine.waves[: next(i for i, wave in enumerate(machine.waves) if effect.device in wave)]
+                    assert {name for name in sum(before, ()) if machine.ladders[name].phase is Phase.CONFIRMED} <= looked.keys()
+                if isinstance(effect.effect, Recheck):
+                    looked[effect.device] = now
                 if effect.device not in begun and pace.max_failures is not None:
                     assert failed <= pace.max_failures, "nobody begins when too many have failed"
                 begun.add(effect.device)
                 if isinstance(effect.effect, Interrupt):
                     continue  # it has no outcome; what is under way goes on to its own
+            if isinstance(effect, Soaking):
+                assert looked.keys().isdisjoint(machine.waves[effect.wave - 1])
+                continue
             if isinstance(effect, Record):
                 journal.append(effect)
                 continue
@@ -121,7 +136,7 @@ def test_whatever_gets_lost_the_fleet_ends_as_promised(atomic, pace, attempts, p
         device.pass_time(now + 600_000)
     for name, outcome in outcomes.items():
         assert outcome.phase in ENDS
-        if outcome.phase is Phase.CONFIRMED:
+        if outcome.phase in {Phase.CONFIRMED, Phase.FALTERED}:
             assert devices[name].running == digest(B)
         elif outcome.phase in {Phase.ROLLED_BACK, Phase.REFUSED}:
             assert devices[name].running == digest(A)

@@ -26,7 +26,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 PURE_ROOMS = {"model", "schema", "plan", "engine", "netconf"}
-PURE_FILES = {"agent/datastore.py", "apply/rollout.py", "apply/device.py", "apply/steps.py"}
+PURE_FILES = {"agent/datastore.py", "apply/rollout.py", "apply/soak.py", "apply/device.py", "apply/steps.py"}
 IMPURE_FILES = {"netconf/client.py", "netconf/sshclient.py", "netconf/target.py"}
 WORLD = {"socket", "asyncio", "time", "random", "os", "subprocess", "logging"}
 

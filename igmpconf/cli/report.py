@@ -1,8 +1,9 @@
-"""`igmpconf report`: the whole fleet on one page, as Markdown or as an HTML file that needs nothing else."""
+"""`igmpconf report`: the whole fleet on one page, as Markdown, as JSON, or as an HTML file that needs nothing else."""
 
 from __future__ import annotations
 
 import importlib.resources
+import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError, InputError
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan.diff import diff
-from igmpconf.plan.report import Answer, Report, size_text
+from igmpconf.plan.report import Answer, Report, document, size_text
 from igmpconf.plan.report import report as made_report
 
 _TEMPLATE = "templates/report.html.j2"
@@ -26,13 +27,20 @@ _TEMPLATE = "templates/report.html.j2"
 @click.command()
 @device_options
 @click.option("--html", "out", type=click.Path(path_type=Path), metavar="FILE", help="Write an HTML page in place of Markdown on stdout.")
-def report(*, device: str | None, limit: str | None, inventory: Path | None, out: Path | None) -> int:
+@click.option("--format", "form", type=click.Choice(["markdown", "json"]), default="markdown", show_default=True, help="What is printed on stdout.")
+def report(*, device: str | None, limit: str | None, inventory: Path | None, out: Path | None, form: str) -> int:
     """Show the fleet on one page: which devices answer and are as wanted, who watches what, what deviates.
 
     A device that does not answer is in it, and is no error of this command.
     """
+    if out is not None and form == "json":
+        raise click.UsageError("--html writes a page and prints nothing; leave out --format json, or --html")
     answers = [_answer(one, said) for one, said in _asked(chosen(device, limit, inventory))]
-    page = made_report(answers, at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()))
+    now = time.gmtime()
+    if form == "json":
+        click.echo(json.dumps(document(answers, at=time.strftime("%Y-%m-%dT%H:%M:%SZ", now)), indent=2, ensure_ascii=False))
+        return 0
+    page = made_report(answers, at=time.strftime("%Y-%m-%d %H:%M UTC", now))
     if out is None:
         click.echo("\n".join(_markdown(page)))
         return 0

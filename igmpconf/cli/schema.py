@@ -10,9 +10,9 @@ from igmpconf.errors import InputError
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["desired", "doctor", "plan", "result", "show", "yang"]), default="desired")
+@click.argument("which", type=click.Choice(["desired", "doctor", "plan", "report", "result", "show", "yang"]), default="desired")
 def schema(which: str) -> int:
-    """Print a schema: of the desired state (JSON Schema), of a saved plan, of `apply --result`, of `show` or `doctor` as JSON, or the YANG module."""
+    """Print a schema: of the desired state (JSON Schema), of a saved plan, of `apply --result`, of `show`, `doctor` or `report` as JSON, or the YANG module."""
     click.echo(text_of(which), nl=False)
     return 0
 
@@ -28,6 +28,10 @@ def text_of(which: str) -> str:
             from igmpconf.apply.rows import json_schema as show_schema  # noqa: PLC0415
 
             return _printed(show_schema())
+        case "report":
+            from igmpconf.plan.report import json_schema as report_schema  # noqa: PLC0415
+
+            return _printed(report_schema())
         case "result":
             from igmpconf.apply.result import json_schema as result_schema  # noqa: PLC0415
 

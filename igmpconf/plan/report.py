@@ -6,9 +6,13 @@ Pure: made from what each device answered.  Numbers of streams are counters sinc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from igmpconf.model.state import CommitRow, DeviceState, InterfaceRow
+
+FORMAT = "igmpconf-report/1"
+_COMMIT = ("number", "time", "event", "user", "plan", "comment")  # of a commit, what the document tells
 
 MOST_GROUPS = 50  # of the fleet; `igmpconf show groups` has all
 
@@ -124,6 +128,85 @@ def _group_lines(answers: Sequence[Answer]) -> tuple[GroupLine, ...]:
         for group, where in places.items()
     ]
     return tuple(sorted(lines, key=lambda line: (-line.hosts, -line.interfaces, line.group)))
+
+
+# The document --------------------------------------------------------------------------------------------------------------
+
+
+def document(answers: Sequence[Answer], *, at: str) -> dict[str, Any]:
+    """The same as values for programs: numbers in place of texts, and every group; `at` is RFC 3339."""
+    return {"format": FORMAT, "at": at, "devices": [_device_row(answer) for answer in answers], "groups": [asdict(line) for line in _group_lines(answers)]}
+
+
+def _device_row(answer: Answer) -> dict[str, Any]:
+    line, state = _device_line(answer), answer.state
+    if answer.error is not None:
+        return {"device": answer.device, "status": line.status, "error": answer.error}
+    newest = max(state.history, key=lambda row: row.number, default=None)
+    return {
+        "device": answer.device,
+        "status": line.status,
+        "changes": answer.changes,
+        "deviations": [{"kind": row.kind, "name": row.name, "expected": row.expected, "found": row.found} for row in state.deviations],
+        "version": state.agent.version if state.agent is not None else None,
+        "uptime_s": state.agent.uptime_s if state.agent is not None else None,
+        "interfaces": line.interfaces,
+        "down": [
+            {"instance": row.instance, "interface": row.interface, "family": row.family, "role": row.role}
+            for row in state.interfaces
+            if row.enabled and not row.up
+        ],
+        "groups": line.groups,
+        "hosts": line.hosts,
+        "bytes": line.bytes,
+        "last_commit": None if newest is None else {name: getattr(newest, name) for name in _COMMIT},
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the document; printed to schemas/report.schema.json."""
+    text, optional, count = {"type": "string"}, {"type": ["string", "null"]}, {"type": "integer", "minimum": 0}
+    optional_count = {"type": ["integer", "null"], "minimum": 0}
+    down = _object({"instance": text, "interface": text, "family": {"enum": ["ipv4", "ipv6"]}, "role": {"enum": ["upstream", "downstream"]}})
+    device = _object(
+        {
+            "device": text,
+            "status": {"enum": ["ok", "differs", "deviates"]},
+            "changes": {**optional_count, "description": "what `igmpconf plan` would change; null when nothing says what is wanted"},
+            "deviations": {
+                "type": "array",
+                "items": _object({"kind": {"enum": ["firewall", "vlan", "setting"]}, "name": text, "expected": optional, "found": optional}),
+                "description": "changed by hand beside the proxy, or not to be had",
+            },
+            "version": {**optional, "description": "of its igmpconf-agent"},
+            "uptime_s": optional_count,
+            "interfaces": {**count, "description": "rows of `show interfaces`"},
+            "down": {"type": "array", "items": down, "description": "enabled interfaces that are down or absent"},
+            "groups": {**count, "description": "with members, each once an instance"},
+            "hosts": {**count, "description": "that are known to listen, each once an interface"},
+            "bytes": {**count, "description": "forwarded since the entries were made"},
+            "last_commit": {"anyOf": [{"type": "null"}, _object({"number": count, "time": text} | dict.fromkeys(_COMMIT[2:], optional))]},
+        }
+    )
+    unreachable = _object({"device": text, "status": {"const": "unreachable"}, "error": text})
+    group = _object({"group": text, "devices": count, "interfaces": count, "hosts": count, "bytes": count})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "igmpconf report",
+        "description": "What `igmpconf report --format json` prints; a device that could not be asked has `error` in place of everything else.",
+        **_object(
+            {
+                "format": {"const": FORMAT},
+                "at": {**text, "format": "date-time"},
+                "devices": {"type": "array", "items": {"oneOf": [device, unreachable]}},
+                "groups": {"type": "array", "items": group, "description": "over all devices, what most hosts watch first"},
+            }
+        ),
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
 
 
 def _span(seconds: int) -> str:

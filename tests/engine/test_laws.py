@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,15 @@ def test_source_sets_are_sets(a, b):
 
 
 # -- codecs ------------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.one_of(st.just(0), st.just(0), st.integers(0, 0xFFFF)), min_size=8, max_size=8))
+def test_addresses_are_written_as_everybody_writes_them(words):
+    address = b"".join(word.to_bytes(2) for word in words)
+    known = ipaddress.IPv6Address(address)
+    if known.ipv4_mapped is None:  # which Pythons write in different ways
+        assert MLD.text(address) == str(known)
+    assert IGMP.text(address[:4]) == str(ipaddress.IPv4Address(address[:4]))
 
 
 @given(st.data(), families)

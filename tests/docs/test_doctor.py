@@ -18,8 +18,6 @@ ELSEWHERE = {
     "report/source-limit": "tests/observe/test_doctor.py",
     "report/router-alert": "tests/observe/test_doctor.py",
     "report/newer-version": "tests/observe/test_doctor.py",
-    "report/older-version": "tests/observe/test_doctor.py",
-    "upstream/older-querier": "tests/observe/test_doctor.py",
     "report/ssm": "tests/observe/test_doctor.py",
 }
 _CODE = re.compile(r"[a-z]+/[a-z0-9-]+")

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from igmpconf.engine.messages import Query
+from tests.kit.builders import IS_EX, record
 from tests.kit.conformance import covers
 from tests.kit.doctor import streaming
 from tests.kit.netns import sysctl, wait_until
@@ -64,6 +65,19 @@ def test_the_providers_queries_come_irregularly_and_then_no_more(site, practice)
     assert all_of_them == lost + 6
     _, silent = practice.expect(("queries/irregular", "default/wan"), ("upstream/no-queries", "default/wan"))
     assert "fell silent" in silent.cause
+
+
+@covers("OLD-09", "OLD-10")
+def test_a_querier_upstream_and_a_host_below_that_are_too_old_to_be_heard(site, practice):
+    practice.start({"interface": "lan0", "minimum-version": 3}, {"interface": "lan1"}, upstream={"minimum-version": 3})
+    site.member(site.h1, G).join()
+    flows(site.source("10.1.0.2"), G, site.tap(site.h1))
+    practice.expect()
+    Stranger(site.net, site.head, "eth0").query("10.1.0.2", Query(b"", 2, max_response_ms=100))
+    (found,) = practice.expect(("upstream/older-querier", "default/wan"))
+    assert found.evidence == "rejected-older-version of ipv4 is 1, and nobody else asks there"
+    Stranger(site.net, site.h0, "eth0").report("10.2.0.9", 2, record(IS_EX, G))
+    practice.expect(("upstream/older-querier", "default/wan"), ("report/older-version", "default/lan0"))
 
 
 @covers("R094")

@@ -44,6 +44,10 @@ _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT, _IPV6_RECVHOPOPTS, _IPV6_HOPOPTS, _IPV6_TCLA
 _ICMP6_FILTER = 1
 _MLD_TYPES = (130, 131, 132, 143)  # query, v1 report, v1 done, v2 report
 _PKTINFO6 = struct.Struct("=16si")
+_INT = struct.Struct("=i")
+_HOP_LIMIT_ONE = _INT.pack(1)
+_NO_INTERFACE = IfIndex(0)
+_MOST_SENDERS = 1_000
 _HOP_BY_HOP_ALERT = bytes((0, 0, 5, 2, 0, 0, 1, 0))  # RFC 2711: option 5, value 0 "MLD", then PadN to 8 octets
 _ALERT6 = bytes((5, 2, 0, 0))
 
@@ -193,7 +197,7 @@ class MldPackets:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._buffer = bytearray(_MAX_DATAGRAM_BYTES)
+        self._senders: dict[str, bytes] = {}
         self._link_layer: socket.socket | None = None
         self._ancillary_bytes = socket.CMSG_SPACE(_PKTINFO6.size) + socket.CMSG_SPACE(4) + socket.CMSG_SPACE(256)
 
@@ -210,38 +214,45 @@ class MldPackets:
 
     def receive(self, limit: int, vifs: Mapping[IfIndex, VifIndex], interfaces: Mapping[VifIndex, IfIndex]) -> list[Arrival]:
         arrivals: list[Arrival] = []
-        buffer, receive = self._buffer, self._socket.recvmsg_into
+        receive, ancillary_bytes, senders = self._socket.recvmsg, self._ancillary_bytes, self._senders
         left_bytes = _MOST_AT_ONCE_BYTES
         for _ in range(limit):
             try:
-                length, ancillary, _, sender = receive([buffer], self._ancillary_bytes)
+                data, ancillary, _, sender = receive(_MAX_DATAGRAM_BYTES, ancillary_bytes)
             except BlockingIOError:
                 break
+            length = len(data)
             if length < 4:
                 continue
-            if buffer[0] == 0:  # struct mrt6msg; ICMPv6 has no type 0
+            if data[0] == 0:  # struct mrt6msg; ICMPv6 has no type 0
                 if length >= 40:
-                    mif = VifIndex(buffer[2] | buffer[3] << 8)
-                    upcall = _upcall(buffer[1], interfaces.get(mif), bytes(buffer[8:24]), bytes(buffer[24:40]))
+                    mif = VifIndex(data[2] | data[3] << 8)
+                    upcall = _upcall(data[1], interfaces.get(mif), data[8:24], data[24:40])
                     if upcall is not None:
                         arrivals.append(upcall)
                 continue
-            destination, ifindex, hop_limit, router_alert = None, IfIndex(0), 0, False
+            destination, ifindex, hop_limit, router_alert = None, _NO_INTERFACE, 0, False
             for _, kind, value in ancillary:
                 if kind == _IPV6_PKTINFO:
-                    destination, index = _PKTINFO6.unpack_from(value)
-                    ifindex = IfIndex(index)
+                    destination, ifindex = _PKTINFO6.unpack_from(value)
                 elif kind == _IPV6_HOPLIMIT:
-                    (hop_limit,) = struct.unpack_from("=i", value)
+                    hop_limit = 1 if value == _HOP_LIMIT_ONE else _INT.unpack_from(value)[0]
                 elif kind == _IPV6_HOPOPTS:
                     router_alert = _ALERT6 in value
             if ifindex in vifs:
-                packed = socket.inet_pton(socket.AF_INET6, sender[0].partition("%")[0])
-                arrivals.append(PacketReceived(ifindex, packed, destination, bytes(buffer[:length]), hop_limit, router_alert))
+                packed = senders.get(sender[0]) or self._learn_sender(sender[0])
+                arrivals.append(PacketReceived(ifindex, packed, destination, data, hop_limit, router_alert))
             left_bytes -= length
             if left_bytes < 0:
                 break
         return arrivals
+
+    def _learn_sender(self, text: str) -> bytes:
+        """The address that the socket module has made a text of; hosts repeat themselves."""
+        packed = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+        if len(self._senders) >= _MOST_SENDERS:
+            self._senders.clear()
+        return self._senders.setdefault(text, packed)
 
     def send(self, packet: SendPacket) -> None:
         source = packet.source or bytes(16)

@@ -13,7 +13,7 @@ from igmpconf.engine.family import IGMP, MLD, Family
 from igmpconf.engine.groupstate import GroupState
 from igmpconf.engine.messages import Query, Record, RecordKind
 from igmpconf.engine.sources import EVERYTHING, NOTHING, SourceSet
-from igmpconf.engine.wire.checksum import internet_checksum
+from igmpconf.engine.wire.checksum import internet_checksum, is_intact
 from igmpconf.engine.wire.ip import parse_ipv4
 from igmpconf.errors import WireError
 from tests.kit.builders import a_query
@@ -65,6 +65,30 @@ def test_decoding_gives_back_what_was_encoded(data, family):
     assert decoded == said
     query = data.draw(latest_queries(family))
     assert [family.decode(payload, sender(family), None, 1, True) for payload in family.encode_query(query, 1500)] == [query]
+
+
+@given(st.binary(min_size=8, max_size=80), st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16), st.booleans())
+def test_the_checksum_of_mld_covers_the_pseudo_header(payload, host, destination, intact):
+    pseudo = host + destination + len(payload).to_bytes(4) + (58).to_bytes(4)
+    if intact:
+        payload = payload[:2] + internet_checksum(pseudo + payload[:2] + bytes(2) + payload[4:]).to_bytes(2) + payload[4:]
+    reason = ""
+    try:
+        MLD.decode(payload, host, destination, 1, True)
+    except WireError as error:
+        reason = error.reason
+    assert (reason == "checksum") is not is_intact(pseudo + payload)
+
+
+@given(st.data(), families)
+def test_a_report_that_is_heard_again_says_the_same(data, family):
+    said = data.draw(st.lists(wire_records(family), min_size=1, max_size=4))
+    other = bytes((10, 2, 0, 77)) if family is IGMP else b"\xfe\x80" + bytes(13) + b"\x77"
+    for version in range(family.leave_version, family.latest_version + 1):
+        for _, payload in family.encode_report(version, said, 1500):
+            first, again, another = (family.decode(payload, host, None, 1, True) for host in (sender(family), sender(family), other))
+            assert first == again
+            assert (another.sender, another.version, another.records) == (other, first.version, first.records)
 
 
 @given(st.data(), families, st.integers(576, 1500))

@@ -7,11 +7,11 @@ covers the pseudo-header with the source address that only the kernel chooses.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterable
 
 from igmpconf.engine.messages import Query, Record, RecordKind, Report
-from igmpconf.engine.wire.checksum import is_intact
 from igmpconf.engine.wire.codes import decode8, decode16, encode8, encode16
 from igmpconf.engine.wire.records import decode_records, packed_records
 from igmpconf.errors import WireError
@@ -26,6 +26,9 @@ ALL_ROUTERS = b"\xff\x02" + bytes(13) + b"\x02"
 ALL_REPORT_ROUTERS = b"\xff\x02" + bytes(13) + b"\x16"
 _EXCLUDING = (2, 4)  # IS_EX, TO_EX
 _ANY = bytes(16)
+_TYPES = frozenset({QUERY, V1_REPORT, V1_DONE, V2_REPORT})
+_ICMPV6 = 58
+_CACHED_BYTES = 256  # hosts repeat themselves; longer reports are rare and would make the cache heavy
 
 
 def is_group(address: bytes) -> bool:
@@ -53,10 +56,10 @@ def decode(payload: bytes, sender: bytes, destination: bytes | None = None, ttl:
     length = len(payload)
     if length < 8:
         raise WireError("too-short", length)
-    if destination is not None and not is_intact(sender + destination + struct.pack("!II", length, 58) + payload):
+    if destination is not None and not _is_intact(payload, sender, destination):
         raise WireError("checksum", 2)
     kind = payload[0]
-    if kind not in {QUERY, V1_REPORT, V1_DONE, V2_REPORT}:
+    if kind not in _TYPES:
         raise WireError("unknown-type", 0)
     if not is_link_local(sender):
         raise WireError("sender", 0)
@@ -64,16 +67,32 @@ def decode(payload: bytes, sender: bytes, destination: bytes | None = None, ttl:
         raise WireError("hop-limit", 0)
     if not router_alert:
         raise WireError("router-alert", 0)
-    if kind == V2_REPORT:
-        return Report(sender, 2, decode_records(payload, payload[6] << 8 | payload[7], 8, 16, is_group=is_group, is_source=is_source))
-    if length < 24:
-        raise WireError("too-short", length)
     if kind == QUERY:
         return _decode_query(payload, sender)
+    version, records = _decode_report(payload) if length <= _CACHED_BYTES else _decode_report_uncached(payload)
+    return Report(sender, version, records)
+
+
+def _is_intact(payload: bytes, sender: bytes, destination: bytes) -> bool:
+    """The checksum covers the pseudo-header of RFC 8200 8.1 too; its words may be added in any order (`checksum.py`)."""
+    length = len(payload)
+    number = int.from_bytes(sender + destination + (payload + b"\0" if length % 2 else payload))
+    return (number + length + _ICMPV6) % 0xFFFF == 0
+
+
+def _decode_report_uncached(payload: bytes) -> tuple[int, tuple[Record, ...]]:
+    kind = payload[0]
+    if kind == V2_REPORT:
+        return 2, decode_records(payload, payload[6] << 8 | payload[7], 8, 16, is_group=is_group, is_source=is_source)
+    if len(payload) < 24:
+        raise WireError("too-short", len(payload))
     group = payload[8:24]
     if not is_group(group):
         raise WireError("bad-group", 8)
-    return Report(sender, 1, (Record(RecordKind.TO_IN if kind == V1_DONE else RecordKind.IS_EX, group),))
+    return 1, (Record(RecordKind.TO_IN if kind == V1_DONE else RecordKind.IS_EX, group),)
+
+
+_decode_report = functools.lru_cache(maxsize=1024)(_decode_report_uncached)
 
 
 def sole_join(payload: bytes, sender: bytes, destination: bytes | None, ttl: int, router_alert: bool) -> tuple[int, bytes] | None:  # noqa: FBT001
@@ -87,7 +106,7 @@ def sole_join(payload: bytes, sender: bytes, destination: bytes | None, ttl: int
         return None
     if group[0] != 0xFF or ttl != 1 or not router_alert or not is_link_local(sender):
         return None
-    if destination is not None and not is_intact(sender + destination + struct.pack("!II", length, 58) + payload):
+    if destination is not None and not _is_intact(payload, sender, destination):
         return None
     return version, group
 
@@ -99,6 +118,8 @@ def is_general_query(payload: bytes) -> bool:
 
 def _decode_query(payload: bytes, sender: bytes) -> Query:
     length = len(payload)
+    if length < 24:
+        raise WireError("too-short", length)
     code, group = payload[4] << 8 | payload[5], payload[8:24]
     if group != _ANY and not is_group(group):
         raise WireError("bad-group", 8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import socket
 import struct
 from dataclasses import dataclass
@@ -29,8 +30,9 @@ _VIFF_USE_IFINDEX = 0x8
 _VIFCTL = struct.Struct("=HBBIi4s")  # struct vifctl: vif, flags, threshold, rate limit, ifindex, remote address
 _MFCCTL = struct.Struct("=4s4sH32s2xIIIi")  # struct mfcctl: origin, group, parent, ttls, three counters, expire
 _MIF6CTL = struct.Struct("=HBBH2xI")  # struct mif6ctl: mif, flags, threshold, ifindex, rate limit
-_MF6CCTL = struct.Struct("=28s28sH2x32s")  # struct mf6cctl: origin, group, parent, set of mifs
+_MF6CCTL = struct.Struct("=HHI16sIHHI16sIH2x32s")  # struct mf6cctl: origin and group as sockaddr_in6, parent, set of mifs
 _SOCKADDR_IN6 = struct.Struct("=HHI16sI")
+_ANY4, _ANY6 = bytes(4), bytes(16)
 _SIOCGETMIFCNT_IN6 = 0x89E0  # SIOCPROTOPRIVATE
 
 _RTMSG = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths, tos, table, protocol, scope, type, flags
@@ -235,10 +237,8 @@ class Table:
 
     def _entry(self, source: bytes | None, group: bytes | None, parent: VifIndex, ttls: bytes) -> bytes:
         if self.family.address_bytes == 4:
-            return _MFCCTL.pack(source or bytes(4), group or bytes(4), parent, ttls, 0, 0, 0, 0)
-        # IPv6 has no thresholds: an oif is a bit (net/ipv6/ip6mr.c sets ttls to 1)
-        oifs = sum(1 << vif for vif, ttl in enumerate(ttls) if 0 < ttl < NOT_AN_OIF)
-        return _MF6CCTL.pack(_sockaddr(source or bytes(16)), _sockaddr(group or bytes(16)), parent, oifs.to_bytes(32, "little"))
+            return _MFCCTL.pack(source or _ANY4, group or _ANY4, parent, ttls, 0, 0, 0, 0)
+        return _MF6CCTL.pack(socket.AF_INET6, 0, 0, source or _ANY6, 0, socket.AF_INET6, 0, 0, group or _ANY6, 0, parent, _mifs(ttls))
 
     def routes(self) -> list[RouteEntry]:
         table = self.table or self._words.default_table
@@ -286,6 +286,12 @@ def _number(value: bytes) -> int:
 
 def _some(address: bytes | None) -> bytes | None:
     return address if address is not None and any(address) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _mifs(ttls: bytes) -> bytes:
+    """struct if_set: IPv6 has no thresholds, an oif is a bit (net/ipv6/ip6mr.c sets ttls to 1).  Entries that leave alike are many."""
+    return sum(1 << vif for vif, ttl in enumerate(ttls) if 0 < ttl < NOT_AN_OIF).to_bytes(32, "little")
 
 
 def _sockaddr(address: bytes) -> bytes:

@@ -39,7 +39,7 @@ _ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
 _NOCACHE, _WRONGVIF = 1, 2
 
 # linux/in6.h, linux/icmpv6.h
-_IPV6_MULTICAST_LOOP, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 19, 49, 50
+_IPV6_MULTICAST_HOPS, _IPV6_MULTICAST_LOOP, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 18, 19, 49, 50
 _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT, _IPV6_RECVHOPOPTS, _IPV6_HOPOPTS, _IPV6_TCLASS = 51, 52, 53, 54, 67
 _ICMP6_FILTER = 1
 _MLD_TYPES = (130, 131, 132, 143)  # query, v1 report, v1 done, v2 report
@@ -50,6 +50,7 @@ _NO_INTERFACE = IfIndex(0)
 _MOST_SENDERS = 1_000
 _HOP_BY_HOP_ALERT = bytes((0, 0, 5, 2, 0, 0, 1, 0))  # RFC 2711: option 5, value 0 "MLD", then PadN to 8 octets
 _ALERT6 = bytes((5, 2, 0, 0))
+_ANY6 = bytes(16)
 
 
 class Packets(Protocol):
@@ -206,6 +207,10 @@ class MldPackets:
         for option in (_IPV6_RECVPKTINFO, _IPV6_RECVHOPLIMIT, _IPV6_RECVHOPOPTS):
             self._socket.setsockopt(socket.IPPROTO_IPV6, option, 1)
         self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_LOOP, 0)
+        # once, and not with each message: that takes the kernel and us longer
+        self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_HOPS, _TTL_ONE)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_TCLASS, _TOS_INTERNETWORK_CONTROL)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_HOPOPTS, _HOP_BY_HOP_ALERT)
         blocked = (1 << 256) - 1
         for kind in _MLD_TYPES:
             blocked &= ~(1 << (32 * (kind >> 5) + (kind & 31)))
@@ -255,17 +260,12 @@ class MldPackets:
         return self._senders.setdefault(text, packed)
 
     def send(self, packet: SendPacket) -> None:
-        source = packet.source or bytes(16)
-        if packet.source is not None and not any(source):
+        source = packet.source
+        if source == _ANY6:
             self._send_on_link(packet)
             return
-        ancillary = [
-            (socket.IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(source, packet.ifindex)),
-            (socket.IPPROTO_IPV6, _IPV6_HOPLIMIT, struct.pack("=i", _TTL_ONE)),
-            (socket.IPPROTO_IPV6, _IPV6_TCLASS, struct.pack("=i", _TOS_INTERNETWORK_CONTROL)),
-            (socket.IPPROTO_IPV6, _IPV6_HOPOPTS, _HOP_BY_HOP_ALERT),
-        ]
-        self._socket.sendmsg([packet.payload], ancillary, 0, (socket.inet_ntop(socket.AF_INET6, packet.destination), 0, 0, packet.ifindex))
+        where = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(source or _ANY6, packet.ifindex))]
+        self._socket.sendmsg([packet.payload], where, 0, (socket.inet_ntop(socket.AF_INET6, packet.destination), 0, 0, packet.ifindex))
 
     def _send_on_link(self, packet: SendPacket) -> None:
         """Below IP, for a source of `::` (RFC 3810 5.2.13), which the kernel does not send from a raw socket."""

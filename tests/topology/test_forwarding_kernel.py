@@ -283,6 +283,8 @@ def test_mld_of_both_versions_arrives_and_leaves(net):
         (packet,) = wait_until(lambda: [one for one in wire.packets if one[0] >> 4 == 6 and one[-28] == 130])
         assert packet[7] == 1
         assert packet[40:48] == bytes((58, 0, 5, 2, 0, 0, 1, 0))  # hop-by-hop: Router Alert "MLD"
+        assert packet[0] & 15 == 0xC
+        assert packet[1] >> 4 == 0  # traffic class Internetwork Control
         arrived: list[PacketReceived] = []
 
         def answer() -> PacketReceived | None:

@@ -52,6 +52,7 @@ from igmpconf.apply.steps import (
     Recheck,
     Seen,
     Settle,
+    TakenBack,
     TimePassed,
     Unlock,
     Validate,
@@ -130,6 +131,8 @@ class DeviceLadder:
                 failed, self._doing = self._doing, None
                 assert failed is not None
                 return self._failed(failed, failure, now_ms)
+            case TakenBack():
+                raise AssertionError("only legs are taken back")
             case Decided(is_kept=is_kept):
                 return self._decided(is_kept=is_kept)
             case CancelRequested(why=why):

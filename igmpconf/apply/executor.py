@@ -4,7 +4,7 @@ The loop alone touches the machine and the journal, so nothing needs a lock.  A 
 behind it is handed out.  Ctrl-C becomes an event once; the second one leaves, and says what the devices do.
 
 By default a bounded pool of threads performs the effects, one by one, through sessions that live here.  Another executor
-(processes, Dask) gets whole legs instead, see leg.py.
+(processes, Dask) gets whole legs instead, see leg.py; the first Ctrl-C takes back those that nobody has begun.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import FrameType
 from typing import Any, Protocol
 
+from igmpconf.apply.executors import LegWithdrawn, withdrawal
 from igmpconf.apply.rollout import PARALLEL, DeviceEvent, ForDevice, Outcome, Record, Rollout, RolloutEffect, RolloutEvent, Soaking
-from igmpconf.apply.steps import Begin, CancelRequested, Failed, Interrupt, Performed, Phase, TimePassed
+from igmpconf.apply.steps import Begin, CancelRequested, Effect, Extend, Failed, Interrupt, Leg, Performed, Phase, TakenBack, TimePassed
 from igmpconf.errors import InDoubt
 from igmpconf.ids import DeviceName
 from igmpconf.model.leaf import duration_text
@@ -43,6 +44,11 @@ class Scribe(Protocol):
 
 class Hands(Protocol):
     """Whoever acts on one device: a `DeviceSession` here, a `RemoteHands` for legs elsewhere."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether what it is at work on does not hear `hurry` and `cut`."""
+        ...
 
     def job(self, effect: Any) -> tuple[Callable[[Any], Performed | Failed], Any]:
         """The call to submit."""
@@ -99,6 +105,7 @@ class Execution:
         self._shown: dict[DeviceName, Phase] = {}
         self._open: dict[DeviceName, None] = {}  # who waits for a decision with a session open, the longest first
         self._interrupts = 0
+        self._elsewhere: dict[DeviceName, tuple[Effect, Future[Performed | Failed]]] = {}  # what others are at work on
 
     def run(self, resume: Mapping[DeviceName, bool] | None = None, unbegun: Collection[DeviceName] = ()) -> tuple[Outcome, ...]:
         """Perform until every device has ended, from the beginning or as `Rollout.resume` says.
@@ -115,9 +122,9 @@ class Execution:
                     event = self._next_event()
                     if isinstance(event, CancelRequested):
                         self._hurry()
-                    self._carry_out(self.rollout.handle(event, monotonic_ms()), pool)
-                    if isinstance(event, DeviceEvent):
-                        self._show(event.device)
+                    self._feed(event, pool)
+                    if isinstance(event, CancelRequested):
+                        self._take_back(pool)
         finally:
             for hands in self._hands.values():
                 hands.cut()  # a no-op where the ladder has closed its session, which is everywhere unless we were stopped
@@ -126,6 +133,30 @@ class Execution:
                 for hands in self._hands.values():
                     hands.release()  # what a thread was still opening while the others were cut
         return self.rollout.outcomes()
+
+    def _feed(self, event: RolloutEvent, pool: Executor) -> None:
+        if isinstance(event, DeviceEvent):
+            self._elsewhere.pop(event.device, None)
+        self._carry_out(self.rollout.handle(event, monotonic_ms()), pool)
+        if isinstance(event, DeviceEvent):
+            self._show(event.device)
+
+    def _take_back(self, pool: Executor) -> None:
+        """Of what others were given to do, the climbs that none of them has begun; who is at work there is told."""
+        withdraw = withdrawal(pool)
+        for device, (effect, future) in list(self._elsewhere.items()):
+            if effect == Leg(is_kept=None) and withdraw(future):
+                self._feed(DeviceEvent(device, TakenBack()), pool)
+        left = {name: effect for name, (effect, future) in self._elsewhere.items() if not future.done()}
+        kept = [name for name, effect in left.items() if effect == Leg(is_kept=True)]
+        undone = [name for name, effect in left.items() if isinstance(effect, Leg | Extend) and name not in kept]
+        if undone:
+            self._say(
+                f"still at work elsewhere, where nobody can be stopped: {', '.join(undone)}; what they change is undone as soon as their worker "
+                f"answers. Ctrl-C again leaves at once, and what is unconfirmed then undoes itself within {self.rollout.policy.confirm_timeout_s}s"
+            )
+        if kept:
+            self._say(f"still at work elsewhere: {', '.join(kept)}; verified, and being confirmed")
 
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -187,10 +218,16 @@ class Execution:
             if error is None:
                 self._events.put(DeviceEvent(wanted.device, future.result()))
                 return
+            if isinstance(error, LegWithdrawn):
+                self._events.put(DeviceEvent(wanted.device, TakenBack()))
+                return
             failed = self._hands[wanted.device].trouble(error)
             self._events.put(DeviceEvent(wanted.device, failed) if failed is not None else error)
 
-        pool.submit(call, argument).add_done_callback(done)
+        future = pool.submit(call, argument)
+        if self._hands[wanted.device].is_elsewhere:
+            self._elsewhere[wanted.device] = (wanted.effect, future)
+        future.add_done_callback(done)
 
     def _show(self, device: DeviceName) -> None:
         phase = self.rollout.phase_of(device)
@@ -213,10 +250,10 @@ class Execution:
             hands.hurry()
 
     def _left_alone(self) -> InDoubt:
-        names = [name for name, at in self.rollout.ladders.items() if at.undoes_itself_by_ms is not None]
+        names = [name for name, at in self.rollout.ladders.items() if at.undoes_itself_by_ms is not None or name in self._elsewhere]
+        had = "had an unconfirmed change" + (" or was at work elsewhere" if self._elsewhere else "")
         return InDoubt(
             names,
-            f"stopped while {', '.join(names) or 'no device'} had an unconfirmed change; what is unconfirmed undoes itself "
-            f"within {self.rollout.policy.confirm_timeout_s}s",
+            f"stopped while {', '.join(names) or 'no device'} {had}; what is unconfirmed undoes itself within {self.rollout.policy.confirm_timeout_s}s",
             hint=f"igmpconf apply --resume {self.rollout.persist_id}",
         )

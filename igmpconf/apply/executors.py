@@ -1,17 +1,29 @@
-"""Who does the work: the executors that `--executor` names."""
+"""Who does the work: the executors that `--executor` names, and how a leg that nobody has begun is taken back.
+
+A leg that was sent to a Dask scheduler may wait there for a worker.  To take it back for certain, two flags are kept by
+the scheduler, which does one thing after the other: the worker raises `begun` before it looks at `withdrawn`, we raise
+`withdrawn` before we look at `begun`.  Of the two at least one sees the other's flag.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from typing import Any
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from igmpconf.errors import IgmpconfError, InputError
 
 THREADS = "threads"
 _CONNECT_S = 10
+
+T = TypeVar("T")
+
+
+class LegWithdrawn(Exception):
+    """A worker was about to begin a leg, and it had been withdrawn."""
 
 
 @contextlib.contextmanager
@@ -27,9 +39,7 @@ def executor_of(text: str) -> Iterator[Executor | None]:
         raise InputError(f"there is no executor {text!r}", hint="write threads, or dask://HOST:PORT of a scheduler")
     client = _dask(text.removeprefix("dask://"))
     try:
-        # pure=False: the same leg twice is two legs; Dask would otherwise answer the second from memory.
-        executor: Executor = client.get_executor(pure=False)
-        yield executor
+        yield DaskExecutor(client)
     finally:
         client.close()
 
@@ -47,3 +57,67 @@ def _dask(address: str) -> Any:
         client.close()
         raise IgmpconfError(f"the scheduler dask://{address} has no workers", hint=f"start some: dask worker tcp://{address}")
     return client
+
+
+class DaskExecutor(Executor):
+    """The workers of a scheduler; what none of them has begun can be withdrawn."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        # pure=False: the same leg twice is two legs; Dask would otherwise answer the second from memory.
+        self._inner: Executor = client.get_executor(pure=False)
+        self._names: dict[Future[Any], str] = {}
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """As every executor; cancelling the future alone would not stop a worker that has begun, `withdraw` tells."""
+        name = f"igmpconf-leg-{uuid.uuid4().hex}"
+        future = self._inner.submit(begin, name, call, *args, **kwargs)
+        self._names[future] = name
+        future.add_done_callback(self._forget)
+        return future
+
+    def withdraw(self, future: Future[Any]) -> bool:
+        """Whether nobody has begun it, and from now on nobody will."""
+        name = self._names.get(future)
+        if name is None or future.done():
+            return False
+        try:
+            _flag(name, "withdrawn", self._client).set()
+            is_begun: bool = _flag(name, "begun", self._client).is_set()
+        except OSError:  # the scheduler is gone; what it had given to a worker goes on
+            return False
+        return not is_begun and future.cancel()
+
+    def _forget(self, future: Future[Any]) -> None:
+        """The scheduler need not remember it.  The flag of one that is withdrawn stays: a worker may still pick it up."""
+        name = self._names.pop(future)
+        if not future.cancelled():
+            self._client.loop.add_callback(self._client.scheduler.event_clear, name=f"{name}-begun")
+
+
+def begin(name: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """On a worker: do it, unless it was withdrawn.  Raises LegWithdrawn then."""
+    _flag(name, "begun").set()
+    if _flag(name, "withdrawn").is_set():
+        raise LegWithdrawn(name)
+    return call(*args, **kwargs)
+
+
+def _flag(name: str, what: str, client: Any = None) -> Any:
+    distributed: Any = importlib.import_module("distributed")
+    return distributed.Event(f"{name}-{what}", client=client)
+
+
+def withdrawal(executor: Executor) -> Callable[[Future[Any]], bool]:
+    """How a call is taken back; it answers whether nobody has begun it and nobody will.
+
+    The futures of Dask's own executor can be cancelled while a worker is busy with them, and so may those of others:
+    nothing that was handed to those is taken back.
+    """
+    match executor:
+        case DaskExecutor():
+            return executor.withdraw
+        case ThreadPoolExecutor() | ProcessPoolExecutor():
+            return Future.cancel
+        case _:
+            return lambda _future: False

@@ -187,7 +187,7 @@ def read(rollout_id: str) -> Story:
                 decided = False
             case "ended":
                 ended[device] = line.get("detail", "")
-                if line.get("detail") in {"confirmed", "confirmed, then faltered", "rolled back", "refused", "unchanged"}:
+                if line.get("detail") in {"not begun", "confirmed", "confirmed, then faltered", "rolled back", "refused", "unchanged"}:
                     unsettled.pop(device, None)
     if decided is not None:
         unsettled = dict.fromkeys(unsettled, decided)

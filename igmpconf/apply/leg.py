@@ -20,6 +20,7 @@ from igmpconf.apply.device import AGAIN_MS, DeviceLadder, LadderPolicy
 from igmpconf.apply.session import DeviceSession
 from igmpconf.apply.steps import (
     ENDS,
+    STOPPED,
     Begin,
     CancelRequested,
     Decided,
@@ -34,6 +35,7 @@ from igmpconf.apply.steps import (
     Phase,
     Recheck,
     Settle,
+    TakenBack,
     TimePassed,
 )
 from igmpconf.ids import PersistId
@@ -123,6 +125,11 @@ class RemoteHands:
     policy: LadderPolicy
     comment: str | None = None
     allow_down: Collection[str] = ()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """What it is at work on does not hear us."""
+        return True
 
     def job(self, effect: Effect) -> tuple[Callable[[Assignment], Performed | Failed], Assignment]:
         """What a worker is to call."""
@@ -214,6 +221,8 @@ class RemoteLadder:
                 return self._arrived(answer, now_ms)
             case Failed(failure=failure):
                 return self._lost(failure, now_ms)
+            case TakenBack():
+                return self._taken_back()
             case TimePassed():
                 return self._time_passed(now_ms)
 
@@ -233,7 +242,16 @@ class RemoteLadder:
             return ()
         self._is_cancel_wanted = True
         self.failure = self.failure or Failure(kind="cancelled", message="cancelled")
-        return self._decide(is_kept=False) if self.is_waiting else ()
+        is_between = self._retry is not None  # nobody knows what became of the climb, and it is not begun anew
+        self._retry = self._retry_at_ms = None
+        return self._decide(is_kept=False) if self.is_waiting or is_between else ()
+
+    def _taken_back(self) -> Sequence[Effect]:
+        self._doing = None
+        if self._attempt:  # of an earlier attempt nobody knows how far it came
+            return self._decide(is_kept=False)
+        self.phase, self.failure = Phase.SKIPPED, Failure(kind="cancelled", message=STOPPED)
+        return ()
 
     def _arrived(self, answer: object, now_ms: int) -> Sequence[Effect]:
         done, self._doing = self._doing, None
@@ -258,10 +276,10 @@ class RemoteLadder:
             self.failure = failure
             return self._decide(is_kept=False)
         assert lost is not None
+        if lost.is_kept is None and (self._attempt >= _ATTEMPTS or self._is_cancel_wanted):
+            self.failure = self.failure or failure
+            return self._decide(is_kept=False)
         if self._attempt >= _ATTEMPTS:
-            if lost.is_kept is None:
-                self.failure = failure
-                return self._decide(is_kept=False)
             self.phase, self.failure = Phase.IN_DOUBT, self.failure or failure
             return ()
         self._retry, self._retry_at_ms = lost, now_ms + AGAIN_MS

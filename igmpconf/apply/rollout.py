@@ -21,6 +21,7 @@ from igmpconf.apply.device import DeviceLadder, LadderPolicy
 from igmpconf.apply.soak import Soak
 from igmpconf.apply.steps import (
     ENDS,
+    STOPPED,
     Begin,
     Cancel,
     CancelRequested,
@@ -257,7 +258,7 @@ class Rollout:
             case CancelRequested():
                 if self._soak is not None:
                     self._soak.call_off()
-                effects += self._stop("stopped before its turn", now_ms)
+                effects += self._stop(STOPPED, now_ms)
                 for name in self.ladders:
                     effects += self._feed(name, event, now_ms)
             case TimePassed():

@@ -143,6 +143,11 @@ class DeviceSession:
         """Somebody wants to stop: do not wait for facts any longer."""
         self._is_hurried.set()
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """It is here, where `hurry` and `cut` reach it."""
+        return False
+
     def trouble(self, error: BaseException) -> Failed | None:
         """What leaves `perform` as an exception is a mistake of ours."""
         return None

@@ -36,6 +36,8 @@ class Phase(Enum):
 
 ENDS = frozenset({Phase.SKIPPED, Phase.UNCHANGED, Phase.CONFIRMED, Phase.FALTERED, Phase.LEFT, Phase.REFUSED, Phase.ROLLED_BACK, Phase.IN_DOUBT})
 
+STOPPED = "stopped before its turn"  # why a device was not begun when a person has stopped the rollout
+
 FailureKind = Literal["transport", "rpc", "stale", "verify", "cancelled"]
 
 
@@ -206,6 +208,11 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Nobody has begun the leg under way, and nobody will."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """Keep or undo, once provisional."""
 
@@ -224,7 +231,7 @@ class TimePassed:
     """A deadline of ours may be due."""
 
 
-Event = Begin | Settle | Performed | Failed | Decided | CancelRequested | TimePassed
+Event = Begin | Settle | Performed | Failed | TakenBack | Decided | CancelRequested | TimePassed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

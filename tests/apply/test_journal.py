@@ -47,6 +47,7 @@ def written(*records: Record) -> Journal:
         ((Record(A, "committing"), Record(A, "confirming"), Record(A, "ended", "confirmed")), {}),
         ((Record(A, "committing"), Record(A, "cancelling")), {A: False}),
         ((Record(A, "committing"), Record(A, "cancelling"), Record(A, "ended", "rolled back")), {}),
+        ((Record(A, "committing"), Record(A, "ended", "not begun")), {}),
         ((Record(A, "committing"), Record(A, "ended", "in doubt")), {A: False}),
         ((Record(A, "committing"), Record(A, "ended", "left unconfirmed")), {A: False}),
         ((Record(A, "committing"), Record(B, "committing"), Record(None, "decided-keep"), Record(A, "confirming"), Record(A, "ended", "confirmed")), {B: True}),

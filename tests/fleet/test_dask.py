@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import types
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
 
-from igmpconf.apply.executors import executor_of
+from igmpconf.apply.executors import LegWithdrawn, begin, executor_of, withdrawal
 from igmpconf.apply.session import device_state
 from igmpconf.errors import IgmpconfError
 from tests.fleet.agents import Fleet
@@ -44,9 +47,9 @@ class Cluster:
         with (self._home / f"{name}.log").open("wb") as log:
             return subprocess.Popen([sys.executable, "-m", "dask", verb, *flags], stdout=log, stderr=log, cwd=self._home, env=environment)
 
-    def workers(self, *names: str) -> None:
+    def workers(self, *names: str, threads: int = 6) -> None:
         for name in names:
-            flags = ("--nthreads", "6", "--no-nanny", "--no-dashboard", "--name", name, "--host", "127.0.0.1")
+            flags = ("--nthreads", str(threads), "--no-nanny", "--no-dashboard", "--name", name, "--host", "127.0.0.1")
             self.processes[name] = self._start(name, f"tcp://{self.address}", *flags)
         for name in names:
             until(lambda name=name: "Starting established connection" in (self._home / f"{name}.log").read_text(), self)
@@ -120,6 +123,104 @@ def test_an_atomic_fleet_on_workers_ends_alike(fleet, place, cluster):
     assert done.returncode == 7, done.stderr
     assert "r4 took the change, but within" in done.stderr
     assert [name for name in NAMES if fleet[name].interfaces()] == []
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    """A scheduler whose only worker does one thing at a time."""
+    made = Cluster(tmp_path_factory.mktemp("narrow"))
+    try:
+        made.workers("one", threads=1)
+        yield made
+    finally:
+        made.close()
+
+
+def read_until(stream, words: str) -> list[str]:
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if words in line:
+            break
+    return lines
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_takes_back_what_no_worker_has_begun_and_names_the_rest(fleet, place, narrow, presses):
+    """One leg is at work and waits for facts that do not come, five wait for the worker."""
+    for member in fleet.members.values():
+        member.engine.present.discard("wan")
+    flags = ("--confirm-timeout", "30s", "--verify-timeout", "10s")
+    with subprocess.Popen(command(narrow, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            until(lambda: any(member.interfaces() for member in fleet.members.values()) or running.poll() is not None, narrow)
+            (busy,) = [name for name in NAMES if fleet[name].interfaces()]
+            others = [name for name in NAMES if name != busy]
+            running.send_signal(signal.SIGINT)
+            said = read_until(running.stderr, "at work elsewhere")
+            if presses == 2:
+                running.send_signal(signal.SIGINT)
+            _, err = running.communicate(timeout=90)
+        finally:
+            running.kill()
+    assert f"still at work elsewhere, where nobody can be stopped: {busy}; what they change is undone" in said[-1]
+    if presses == 1:
+        assert running.returncode == 7, err
+        assert f"rolled back, {busy} is as before" in err
+        assert f"not begun, as before: {', '.join(others)}: stopped before its turn" in err
+    else:
+        assert running.returncode == 8, err
+        assert f"stopped while {busy} had an unconfirmed change or was at work elsewhere" in err
+        assert "hint: igmpconf apply --resume " in err
+    until(lambda: not fleet[busy].interfaces(), narrow)
+    for name in others:
+        with fleet[name].client() as client:
+            assert device_state(client).history == (), f"{name} was begun"
+
+
+def test_what_is_withdrawn_is_never_begun_and_what_is_begun_is_not_withdrawn(narrow, tmp_path):
+    import distributed
+
+    started, gate = tmp_path / "started", tmp_path / "gate"
+    wait = f"touch {started}; while [ ! -e {gate} ]; do sleep 0.05; done"
+
+    def flags_left(dask_scheduler) -> list[str]:
+        """Of legs that were begun."""
+        return [name for name in dask_scheduler.extensions["events"]._events if name.startswith("igmpconf-leg-") and name.endswith("-begun")]
+
+    with executor_of(f"dask://{narrow.address}") as executor:
+        client = executor._client
+        busy = executor.submit(subprocess.call, ["sh", "-c", wait])
+        until(started.exists, narrow)
+        queued = [executor.submit(subprocess.call, ["touch", str(tmp_path / str(number))]) for number in range(3)]
+        assert not executor.withdraw(busy)
+        assert [executor.withdraw(future) for future in queued[:2]] == [True, True]
+        assert not executor.withdraw(queued[0]), "once is enough"
+        names = {f"{executor._names[future]}-begun" for future in (busy, queued[2])}
+        assert names & set(client.run_on_scheduler(flags_left)), "one of them is at work"
+        gate.touch()
+        assert busy.result(60) == 0
+        assert queued[2].result(60) == 0
+        assert not executor.withdraw(queued[2]), "it has ended"
+        assert [(tmp_path / str(number)).exists() for number in range(3)] == [False, False, True]
+        distributed.Event("late-withdrawn", client=client).set()  # as if the worker had it in its hands already
+        with pytest.raises(LegWithdrawn):
+            client.submit(begin, "late", subprocess.call, ["touch", str(tmp_path / "late")]).result(60)
+        assert not (tmp_path / "late").exists()
+        until(lambda: names.isdisjoint(client.run_on_scheduler(flags_left)), narrow)  # the scheduler forgets them
+
+
+def test_futures_that_lie_about_being_cancelled_are_not_trusted():
+    class Careless(Executor):
+        pass
+
+    with ThreadPoolExecutor(1) as pool:
+        gate = threading.Event()
+        busy, queued = pool.submit(gate.wait), pool.submit(gate.wait)
+        assert [withdrawal(Careless())(queued), withdrawal(pool)(queued)] == [False, True]
+        until(busy.running, types.SimpleNamespace(logs=str))
+        assert not withdrawal(pool)(busy)
+        gate.set()
 
 
 @pytest.mark.parametrize(

@@ -287,8 +287,9 @@ def _planned(devices: Sequence[Device], files: Files | None, deviations: dict[st
         return dataclasses.replace(found, inventory_digest=fleet.digest_of([device.host]) if device.host is not None else None)
 
     plans = [_or_raise(answer) for answer in for_each(devices, one)]
-    if deviations is None and len(devices) > 1:
-        desired.check_together([desired.Planned(name=one.name, wanted=wanted[one.name], host=one.host, state=states[one.name]) for one in devices])
+    if deviations is None:
+        together = [desired.Planned(name=one.name, wanted=wanted[one.name], host=one.host, state=states[one.name]) for one in devices]
+        desired.check_together(together, desired.fellows_of(together).known)
     return Plan(plan_id=desired.new_plan_id(), devices=tuple(plans))
 
 

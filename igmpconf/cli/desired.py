@@ -12,6 +12,7 @@ from igmpconf.errors import InputError
 from igmpconf.inventory import desired
 from igmpconf.inventory.desired import Planned, Wanted, new_plan_id
 from igmpconf.inventory.hosts import Host
+from igmpconf.inventory.patterns import some
 from igmpconf.schema.diagnostic import Diagnostic
 
 __all__ = ["Planned", "Wanted", "check_together", "for_devices", "new_plan_id", "of_files", "of_hosts"]
@@ -31,9 +32,15 @@ def of_hosts(hosts: Sequence[Host]) -> list[Wanted]:
     return desired.of_hosts(hosts, warn=_warn)
 
 
-def check_together(devices: Sequence[Planned]) -> None:
-    """What only shows when the devices are seen together; warnings are told.  Raises InputError when one is an error."""
-    desired.check_together(devices, warn=_warn)
+def check_together(devices: Sequence[Planned], unasked: Sequence[Planned] = ()) -> None:
+    """What only shows when the devices are seen together, and with what the inventory wants of the others; warnings are told.
+
+    `unasked` are further ones to compare with.  Raises InputError when a finding is an error.
+    """
+    fellows = desired.fellows_of((*devices, *unasked))
+    if fellows.unread:
+        talk(f"not compared with {some(fellows.unread)}: what is wanted of them cannot be read, `igmpconf validate` says why")
+    desired.check_together(devices, (*unasked, *fellows.known), warn=_warn)
 
 
 def for_devices(devices: Sequence[Device], files: Sequence[Path]) -> list[Wanted]:

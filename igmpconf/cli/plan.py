@@ -138,8 +138,8 @@ def make_plan(
         for error in failed.values():
             talk(f"left out: {error.message}")
     if is_checked:
-        both = zip(devices, wanted, strict=True)
-        check_together([Planned(name=d.name, wanted=w, host=d.host, state=states[d.name]) for d, w in both if d.name not in failed])
+        everybody = [Planned(name=d.name, wanted=w, host=d.host, state=states.get(d.name)) for d, w in zip(devices, wanted, strict=True)]
+        check_together([one for one in everybody if one.name not in failed], [one for one in everybody if one.name in failed])
     return Plan(plan_id=new_plan_id(), devices=tuple(answer for answer in answers if isinstance(answer, DevicePlan)))
 
 

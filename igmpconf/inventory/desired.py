@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from igmpconf.errors import InputError
 from igmpconf.inventory.hosts import Host
@@ -52,26 +54,43 @@ def of_files(paths: Sequence[Path], *, warn: Warn = _unheard) -> Wanted:
 def of_hosts(hosts: Sequence[Host], *, warn: Warn = _unheard) -> list[Wanted]:
     """What the inventory wants of each host; `warn` hears what is no error.  Raises InputError with every complaint about every host."""
     loads: list[Loaded] = []
-    read: dict[tuple[tuple[Path, str | None], ...], tuple[dict[str, _Made], Loaded]] = {}
     putting: list[Callable[[Diagnostic], Diagnostic]] = []
     told = _Told()
-    with tempfile.TemporaryDirectory(prefix="igmpconf-") as scratch:
+    with _Reader() as reader:
         for host in hosts:
             files = host.config_files()
             if not files:
                 raise InputError(
                     f"the inventory does not say what is wanted of {host.name}", hint="give it igmpconf_config: FILE in host_vars or group_vars, or use -f FILE"
                 )
-            # Many hosts want the very same; it is read and checked once.
-            texts = tuple((path, rendered(path, host.values) if path.suffix == SUFFIX else None) for path in files)
-            if texts not in read:
-                made = {str(one.path): one for one in (_made(path, text, Path(scratch) / f"{len(read)}-{i}.yaml") for i, (path, text) in enumerate(texts))}
-                read[texts] = made, load_files([one.path for one in made.values()])
-            made, loaded = read[texts]
+            made, loaded = reader.read(host, files)
             loads.append(loaded)
             told.add(host, loaded, made)
             putting.append(_putting(loaded, made, host))
     return _settled(loads, told.diagnostics(), putting, warn)
+
+
+class _Reader:
+    """Reads what hosts want; many want the very same, which is read and checked once."""
+
+    def __init__(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="igmpconf-")
+        self._read: dict[tuple[tuple[Path, str | None], ...], tuple[dict[str, _Made], Loaded]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._scratch.cleanup()
+
+    def read(self, host: Host, files: Sequence[Path]) -> tuple[dict[str, _Made], Loaded]:
+        """The files, or what became of templates, and what they want together.  Raises InputError when they cannot be read."""
+        texts = tuple((path, rendered(path, host.values) if path.suffix == SUFFIX else None) for path in files)
+        if texts not in self._read:
+            places = (Path(self._scratch.name) / f"{len(self._read)}-{i}.yaml" for i in range(len(texts)))
+            made = {str(one.path): one for one in (_made(path, text, place) for (path, text), place in zip(texts, places, strict=True))}
+            self._read[texts] = made, load_files([one.path for one in made.values()])
+        return self._read[texts]
 
 
 def _putting(loaded: Loaded, made: Mapping[str, _Made] | None = None, host: Host | None = None) -> Callable[[Diagnostic], Diagnostic]:
@@ -152,15 +171,55 @@ class Planned:
 
     @property
     def site(self) -> str:
-        return str(self.host.values.get("igmpconf_site", "")) if self.host is not None else ""
+        return site_of(self.host) if self.host is not None else ""
 
 
-def check_together(devices: Sequence[Planned], *, warn: Warn = _unheard) -> None:
-    """What only shows when the devices are seen together; `warn` hears what is no error.  Raises InputError when one is an error."""
-    members = [Member(device=one.name, config=one.wanted.config, state=one.state, site=one.site) for one in devices]
-    wanted = {one.name: one.wanted for one in devices}
+def site_of(host: Host) -> str:
+    """Devices of different sites are not compared.  Raises InputError when the variable cannot be rendered."""
+    return str(host.values.get("igmpconf_site", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fellows:
+    """The other hosts of an inventory that may have to do with those of a plan; `unread` are those that nobody could read."""
+
+    known: tuple[Planned, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+def fellows_of(devices: Sequence[Planned]) -> Fellows:
+    """What the inventory wants of the hosts of the same sites that are not among `devices`.  Nobody is asked, nobody's mistake stops us."""
+    names = {one.name for one in devices}
+    sites = {one.site for one in devices if one.host is not None}
+    others = {name: host for one in devices if one.host is not None for name, host in one.host.fellows.items() if name not in names}
+    known: list[Planned] = []
+    unread: list[str] = []
+    with _Reader() as reader:
+        for name, host in others.items():
+            try:
+                if site_of(host) not in sites or not (files := host.config_files()):
+                    continue
+                made, loaded = reader.read(host, files)
+            except InputError:
+                unread.append(name)
+                continue
+            if loaded.config is None or any(found.is_error for found in loaded.diagnostics):
+                unread.append(name)
+            else:
+                known.append(Planned(name=name, wanted=Wanted(loaded.config, {}, _putting(loaded, made, host)), host=host))
+    return Fellows(known=tuple(known), unread=tuple(unread))
+
+
+def check_together(devices: Sequence[Planned], fellows: Sequence[Planned] = (), *, warn: Warn = _unheard) -> None:
+    """What only shows when the devices are seen together; `warn` hears what is no error.  Raises InputError when one is an error.
+
+    `fellows` are compared with the devices, not among themselves.
+    """
+    everybody = (*devices, *fellows)
+    members = [Member(device=one.name, config=one.wanted.config, state=one.state, site=one.site) for one in everybody]
+    wanted = {one.name: one.wanted for one in everybody}
     found: list[Diagnostic] = []
-    for finding in check_fleet(members):
+    for finding in check_fleet(members, {one.name for one in devices} if fellows else None):
         device, path = finding.at
         at = wanted[device].put(Diagnostic(severity=finding.severity, code=finding.code, path=path_text(path), message=finding.message, hint=finding.hint))
         found.append(dataclasses.replace(at, path=f"{device}: {at.path}", related=tuple(f"{other}: {path_text(place)}" for other, place in finding.related)))

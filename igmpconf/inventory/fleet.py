@@ -54,7 +54,9 @@ class Fleet:
                 "groups": listed,
                 "hostvars": hostvars,
             }
-            self.hosts[name] = Host(name=name, variables=raw, groups=tuple(of), directory=self.directory, values=Variables(name, raw, magic))
+            self.hosts[name] = Host(
+                name=name, variables=raw, groups=tuple(of), directory=self.directory, values=Variables(name, raw, magic), fellows=self.hosts
+            )
 
     def select(self, pattern: str | None) -> tuple[Host, ...]:
         """Hosts of an Ansible pattern (patterns.py), all of them without one.  Raises InputError."""

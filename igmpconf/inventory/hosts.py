@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Host:
     groups: tuple[str, ...]  # the weakest first
     directory: Path  # where relative paths start
     values: Variables  # as they are meant: rendered
+    fellows: Mapping[str, Host] = field(default_factory=dict, repr=False, compare=False)  # all hosts of its inventory, itself included
 
     def target(self) -> Target:
         """How to reach it.  Raises InputError."""

@@ -3,13 +3,16 @@
 Judged from the desired states of all devices of a plan and the addresses that their interfaces have now.  Devices are
 compared within one site only (`igmpconf_site` of the inventory, without it all are one site), because private networks
 repeat.  A LAN is known by its subnet; interfaces without an address belong to none.
+
+A device that was not asked has no addresses but those that its desired state names as `source-address`; with one of them
+within a LAN of a device that was, it is on that LAN.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -42,18 +45,27 @@ class FleetFinding:
     at: Place
     message: str
     hint: str
-    related: tuple[Place, ...] = ()
+    related: tuple[Place, ...] = ()  # the others that take part, the place of each
+
+    @property
+    def devices(self) -> frozenset[str]:
+        return frozenset(device for device, _ in (self.at, *self.related))
+
+
+# Either of the two may be changed as well as the other.
+_MUTUAL = frozenset({"fleet/two-queriers", "fleet/duplicate-address", "fleet/group-sourced-twice"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """One interface that takes part, with one of its addresses."""
+    """One interface that takes part, with one of its addresses; `is_said`: it is only the desired state that names it."""
 
     member: Member
     proxy: ProxyConfig
     entry: InterfaceConfig
     interface: str
     address: Interface
+    is_said: bool = False
 
     @property
     def node(self) -> tuple[str, str]:
@@ -80,16 +92,34 @@ class _Lan:
     downstreams: list[_Port] = field(default_factory=list)
 
 
-def check_fleet(members: Sequence[Member]) -> list[FleetFinding]:
-    """Every finding, errors first; [] when all is well, and for a single device nothing but its own loop."""
+def check_fleet(members: Sequence[Member], about: Collection[str] | None = None) -> list[FleetFinding]:
+    """Every finding, errors first; [] when all is well, and for a single device nothing but its own loop.
+
+    With `about`, only findings that one of these devices takes part in.
+    """
+    if about is not None:
+        members = sorted(members, key=lambda member: member.device not in about)  # of many that have one thing, one of them is named
     ports = [port for member in members for port in _ports(member)]
+    claims = [port for member in members if member.state is None for port in _said(member)]
+    networks = {port.lan for port in ports}
+    ports += [replace(port, address=on) for port in claims if (on := _within(port, networks)) is not None]
     lans: dict[tuple[str, Prefix], _Lan] = {}
     for port in ports:
         lan = lans.setdefault(port.lan, _Lan())
         (lan.upstreams if port.entry.upstream else lan.downstreams).append(port)
     feeds = _feeds(lans)
-    found = [*_loops(feeds), *_wrong_ways(feeds, ports), *_queriers(lans), *_addresses(ports), *_sources(members)]
+    found = [*_loops(feeds), *_wrong_ways(feeds, ports), *_queriers(lans), *_addresses([*ports, *claims]), *_sources(members)]
+    if about is not None:
+        found = [_turned(finding, about) for finding in found if not finding.devices.isdisjoint(about)]
     return sorted(found, key=lambda finding: finding.severity)
+
+
+def _turned(finding: FleetFinding, about: Collection[str]) -> FleetFinding:
+    """The same at one of these devices, where it makes no difference which of them is changed."""
+    place = next((place for place in finding.related if place[0] in about), None)
+    if finding.at[0] in about or finding.code not in _MUTUAL or place is None:
+        return finding
+    return replace(finding, at=place, related=(finding.at, *(other for other in finding.related if other != place)))
 
 
 def _ports(member: Member) -> Iterator[_Port]:
@@ -104,6 +134,25 @@ def _ports(member: Member) -> Iterator[_Port]:
             for name, has in addresses.items():
                 if belongs(proxy, name, entry):
                     yield from (_Port(member, proxy, entry, name, one) for one in has if f"ipv{one.version}" in families)
+
+
+def _said(member: Member) -> Iterator[_Port]:
+    """The addresses that the desired state itself names; of which network they are it does not say."""
+    for proxy in member.config.proxies:
+        if proxy.enabled is False or proxy.mode == "bridged":
+            continue
+        for entry in proxy.interfaces:
+            address = entry.source_address
+            if entry.enabled is not False and address is not None and not address.is_link_local:
+                yield _Port(member, proxy, entry, entry.interface, ipaddress.ip_interface(address), is_said=True)
+
+
+def _within(port: _Port, networks: Iterable[tuple[str, Prefix]]) -> Interface | None:
+    """The address of a port with the network that it lies in, if that is known from somebody else."""
+    ip = port.address.ip
+    sites = (network for site, network in networks if site == port.member.site and network.version == ip.version and ip in network)
+    network = max(sites, key=lambda one: one.prefixlen, default=None)
+    return None if network is None else ipaddress.ip_interface(f"{ip}/{network.prefixlen}")
 
 
 def _addresses_of(state: DeviceState) -> Mapping[str, tuple[Interface, ...]]:
@@ -229,7 +278,7 @@ def _queriers(lans: Mapping[tuple[str, Prefix], _Lan]) -> Iterator[FleetFinding]
                 at=(twice[0].member.device, (twice[0].place[1][0], Step("forward-when-non-querier"))),
                 message=f"{network} would get every datagram twice: {names} serve it, and {twice[0].member.device} forwards even when it is not the querier",
                 hint="set forward-when-non-querier: no where several devices serve one LAN",
-                related=(wins.place,),
+                related=tuple(port.place for port in (wins, *others) if port is not twice[0]),
             )
         else:
             yield FleetFinding(
@@ -238,15 +287,15 @@ def _queriers(lans: Mapping[tuple[str, Prefix], _Lan]) -> Iterator[FleetFinding]
                 at=others[0].place,
                 message=f"{len(first)} devices serve {network}: {names}; {who}, the others wait",
                 hint="fine as a reserve; if one is to feed the other, make this its upstream; if these are different networks, set igmpconf_site",
-                related=(wins.place,),
+                related=(wins.place, *(port.place for port in others[1:])),
             )
 
 
 def _addresses(ports: Sequence[_Port]) -> Iterator[FleetFinding]:
     owners: dict[tuple[str, Address], _Port] = {}
     told: set[tuple[Address, str, str]] = set()
-    claims: list[tuple[Address, _Port, str]] = [(port.address.ip, port, "") for port in ports]
-    claims += [(port.entry.source_address, port, "source-address") for port in ports if port.entry.source_address is not None]
+    claims: list[tuple[Address, _Port, str]] = [(port.address.ip, port, "source-address" if port.is_said else "") for port in ports]
+    claims += [(said, port, "source-address") for port in ports if (said := port.entry.source_address) is not None and not said.is_link_local]
     for address, port, leaf in claims:
         owner = owners.setdefault((port.member.site, address), port)
         pair = (address, owner.member.device, port.member.device)

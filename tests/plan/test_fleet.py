@@ -137,3 +137,48 @@ def test_a_pattern_takes_its_interfaces_and_not_its_neighbours():
     state = DeviceState(agent=AgentState(addresses=("lan0 10.1.0.9/24", "lan1 10.2.0.9/24")))
     others = (device("a", "10.0.0.2/24", "10.1.0.1/24"), device("b", "10.0.0.3/24", "10.2.0.1/24"))
     assert found(*others, Member(device="c", config=config, state=state)) == [f"warning fleet/two-queriers c {P}/interfaces[lan*]"]
+
+
+# Devices that nobody asked -----------------------------------------------------------------------------------------------
+
+
+def unasked(name: str, up: str | None, *down: str | None, site: str = "", proxy: dict | None = None) -> Member:
+    """A proxy of which only the desired state is known, with these source-addresses."""
+    entries = [{"interface": f"eth{i}", "upstream": i == 0, **({"source-address": said} if said else {})} for i, said in enumerate((up, *down))]
+    return Member(device=name, config=from_plain(DeviceConfig, {"igmp-proxy": [{"interfaces": entries, **(proxy or {})}]}), site=site)
+
+
+def about(chosen: str, *members: Member) -> list[str]:
+    return [f"{f.severity} {f.code} {f.at[0]} {path_text(f.at[1])} with {', '.join(sorted(f.devices - {chosen}))}" for f in check_fleet(members, {chosen})]
+
+
+def test_a_source_address_within_a_known_lan_puts_a_device_there():
+    a = device("a", "10.0.0.2/24", "10.1.0.10/24")
+    assert found(a, unasked("b", None, "10.1.0.9")) == [f"warning fleet/two-queriers a {P}/interfaces[lan0]"]
+    assert found(a, unasked("b", None, "10.1.0.11", proxy={"forward-when-non-querier": True})) == [
+        f"error fleet/forwarded-twice b {P}/forward-when-non-querier"
+    ]
+    assert found(a, unasked("b", "10.1.0.9", "10.0.0.9")) == [f"error fleet/loop a {P}/interfaces[wan]"]
+    assert found(a, unasked("b", "10.1.0.9")) == []  # it is fed by a
+    assert found(a, unasked("b", None, "10.7.0.9")) == []
+    assert found(a, unasked("b", None, "10.1.0.9", site="elsewhere")) == []
+
+
+def test_an_address_that_is_claimed_elsewhere_too():
+    claimed = f"warning fleet/duplicate-address b {P}/interfaces[eth1]/source-address"
+    assert found(unasked("a", None, "10.1.0.1"), unasked("b", None, "10.1.0.1")) == [claimed]
+    assert claimed in found(device("a", "10.0.0.2/24", "10.1.0.1/24"), unasked("b", None, "10.1.0.1"))
+    links = [unasked(name, "fe80::1", "fe80::2", proxy={"family": ["ipv6"]}) for name in "ab"]
+    assert found(*links) == []  # every link has these
+
+
+def test_only_what_a_chosen_device_takes_part_in_is_told_and_at_the_chosen_one():
+    pair = (static("x", "192.0.2.1"), static("y", "192.0.2.9"))
+    assert about("a", static("a", "192.0.2.5", "239.9.9.9"), *pair) == []
+    assert about("y", *pair) == [f"warning fleet/group-sourced-twice y {P}/mfc[192.0.2.9,239.1.1.1] with x"]
+    assert about("z", *pair, static("z", "192.0.2.7")) == [f"warning fleet/group-sourced-twice z {P}/mfc[192.0.2.7,239.1.1.1] with x"]
+    assert about("z", *pair, static("z", "192.0.2.1")) == [f"warning fleet/group-sourced-twice z {P}/mfc[192.0.2.1,239.1.1.1] with y"]
+    third = [device(name, f"10.{n}.0.2/24", f"10.9.0.{n}/24") for n, name in enumerate("abc", 1)]
+    assert about("c", *third) == [f"warning fleet/two-queriers c {P}/interfaces[lan0] with a, b"]
+    twice = device("b", "10.2.0.2/24", "10.9.0.2/24", proxy={"forward-when-non-querier": True})
+    assert about("c", third[0], twice, third[2]) == [f"error fleet/forwarded-twice b {P}/forward-when-non-querier with a, b"]

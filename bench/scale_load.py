@@ -215,10 +215,11 @@ def source(lab: Lab, speech: Speech) -> Probe:
 class Meter:
     """What the router's kernel knows of a process and of its sockets."""
 
-    def __init__(self, lab: Lab, pid: Callable[[], int] | str, speech: Speech) -> None:
-        """`pid`: of the process inside the lab, or the name of its program."""
+    def __init__(self, lab: Lab, pid: int, speech: Speech) -> None:
+        """`pid`: of the process, as the lab numbers it."""
         self._probe = Probe(lab, ROUTER, lambda request: _metered(request, speech))
-        self._who = {"name": pid} if isinstance(pid, str) else {"pid": pid()}
+        self._pid = pid
+        self._sockets = set(self._probe.ask(what="drops"))
 
     def cpu_us(self) -> float:
         """CPU time of the process so far (/proc/PID/task/*/schedstat)."""
@@ -232,15 +233,18 @@ class Meter:
         return self._ask("rss") / 1024
 
     def dropped(self) -> int:
-        """Packets that a full raw socket has dropped (/proc/net/raw, raw6)."""
-        return self._ask("drops")
+        """Packets that a full raw socket has dropped (/proc/net/raw, raw6).
+
+        Counted of the sockets that were there at first: FRR's pimd joins each group with one more, which it never reads.
+        """
+        return sum(count or 0 for socket, count in self._probe.ask(what="drops").items() if socket in self._sockets)
 
     def entries(self) -> int:
         """Forwarding entries (/proc/net/ip_mr_cache, ip6_mr_cache)."""
         return self._ask("entries")
 
     def _ask(self, what: str) -> int:
-        told = self._probe.ask(what=what, **self._who)["value"]
+        told = self._probe.ask(what=what, pid=self._pid)["value"]
         assert told is not None
         return told
 
@@ -250,10 +254,10 @@ class Meter:
 
 def _metered(request: dict[str, object], speech: Speech) -> object:
     if request["what"] == "drops":
-        return {"value": sum(int(line.split()[-1]) for line in _lines(speech.sockets_file))}
+        return {fields[-4]: int(fields[-1]) for fields in map(str.split, _lines(speech.sockets_file))}  # by inode
     if request["what"] == "entries":
         return {"value": len(_lines(speech.entries_file))}
-    pid = request["pid"] if "pid" in request else _pid_of(str(request["name"]))
+    pid = request["pid"]
     if request["what"] == "rss":
         return {"value": int(next(line for line in _lines(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1])}
     threads = Path(f"/proc/{pid}/task").iterdir()
@@ -263,10 +267,3 @@ def _metered(request: dict[str, object], speech: Speech) -> object:
 
 def _lines(path: str) -> list[str]:
     return Path(path).read_text(encoding="ascii").splitlines()[1:]
-
-
-def _pid_of(program: str) -> int:
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and (process / "comm").read_text(encoding="ascii").strip() == program:
-            return int(process.name)
-    raise RuntimeError(f"{program} does not run")

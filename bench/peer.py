@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
 
 from igmpconf.lab.lab import Lab
@@ -29,25 +30,94 @@ _MCPROXY = """\
 protocol IGMPv3;
 pinstance lab: wan ==> lan0 lan1;
 """
+_FRR = """\
+interface wan
+ ip pim
+ ip pim passive
+ ip igmp
+ ip igmp proxy
+exit
+interface lan0
+ ip pim
+ ip pim passive
+ ip igmp
+ ip igmp immediate-leave
+exit
+interface lan1
+ ip pim
+ ip pim passive
+ ip igmp
+ ip igmp immediate-leave
+exit
+interface lan2
+ ip pim
+ ip pim passive
+ ip igmp
+exit
+router pim
+ rp 192.0.2.2 224.0.0.0/4
+exit
+"""
+_ANY = frozenset({"burst-v2", "burst-v3", "steady", "cost-100", "cost-10000"})  # `idle` is for who holds 10,000 groups that came at once
 RESTART_AFTER_S = 0.1  # systemd's default RestartSec
 _FOLDERS = "/usr/sbin:/usr/local/sbin"  # daemons are not on the PATH of every user
-_PATIENCE_S = 10.0
+_START_S, _END_S = 10.0, 60.0
+
+
+class _Process:
+    """A program in the router's namespaces."""
+
+    def __init__(self, lab: Lab, name: str, argv: list[str]) -> None:
+        self._lab, self._name = lab, name
+        self._log, self._number = lab.home / f"{name}.log", lab.home / f"{name}.pid"
+        self._log.unlink(missing_ok=True)
+
+        def inside() -> int:
+            self._number.write_text(str(os.getpid()), encoding="ascii")
+            output = os.open(self._log, os.O_WRONLY | os.O_CREAT, 0o600)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.execv(argv[0], argv)
+
+        self._child = lab.fork(ROUTER, inside)
+
+    def pid(self) -> int:
+        """As the lab numbers it."""
+        return int(self._number.read_text(encoding="ascii"))
+
+    def log(self) -> str:
+        return f"{self._name}: {self._log.read_text(encoding='utf-8', errors='replace')}"
+
+    def end(self, how: signal.Signals) -> None:
+        """Send the signal and wait; who has not ended after a minute, busy with what it was told, is killed."""
+        self._kill(how)
+        try:
+            _wait(lambda: os.waitpid(self._child, os.WNOHANG)[0] != 0, f"{self._name} did not end", _END_S)
+        except RuntimeError:
+            self._kill(signal.SIGKILL)
+            os.waitpid(self._child, 0)
+
+    def _kill(self, how: signal.Signals) -> None:
+        self._lab.run(ROUTER, ["kill", f"-{int(how)}", str(self.pid())])
 
 
 class Peer:
-    """One process of another proxy in the router's namespaces."""
+    """Another proxy in the router's namespaces."""
 
     name: ClassVar[str]
-    feeds_late_joiners: ClassVar[bool] = True  # a stream that came before anybody had joined reaches whoever joins then
-    measures: ClassVar[frozenset[str]]  # of `scale`, those that it can do
     configuration: ClassVar[str] = ""  # the text of its file, if it reads one
+    vifs: ClassVar[int] = 3  # interfaces that it has the kernel route between when it is ready
+    feeds_late_joiners: ClassVar[bool] = True  # a stream that came before anybody had joined reaches whoever joins then
+    measures: ClassVar[frozenset[str]] = _ANY  # of `scale`, those that it can do
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._file = lab.home / f"{self.name}.conf"
         self._file.write_text(self.configuration, encoding="ascii")
-        # A peer's memberships are the kernel's, whose limit of 20 would otherwise decide the measurement.
+        # A peer's memberships are the kernel's, whose limits would otherwise decide the measurement: a socket has 20, or, by the memory
+        # that they take, 2,730.  The second is the machine's with older kernels, and stays then.
         lab.run(ROUTER, ["sh", "-c", "echo 10000 >/proc/sys/net/ipv4/igmp_max_memberships"])
+        lab.run(ROUTER, ["sh", "-c", "echo 4194304 2>/dev/null >/proc/sys/net/core/optmem_max || true"])
         self._start()
 
     @classmethod
@@ -60,51 +130,34 @@ class Peer:
             raise SystemExit(f"{variable} is {named}, which is no program")
         return path
 
-    def arguments(self) -> list[str]:
-        """What follows the program on its command line."""
+    def commands(self, program: str) -> dict[str, list[str]]:
+        """The command lines of its processes, each with a name; the last one's is the proxy."""
         raise NotImplementedError
 
     def pid(self) -> int:
-        """The process, as the lab numbers it."""
-        return self._pid
+        """The proxy's process, as the lab numbers it."""
+        return self._processes[-1].pid()
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
     def _start(self) -> None:
-        path = self.program()
-        assert path is not None
-        argv = [path, *self.arguments()]
-        log, number = self._lab.home / f"{self.name}.log", self._lab.home / f"{self.name}.pid"
-        log.unlink(missing_ok=True)
-
-        def inside() -> int:
-            number.write_text(str(os.getpid()), encoding="ascii")
-            output = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            os.execv(path, argv)
-
-        self._child = self._lab.fork(ROUTER, inside)
+        program = self.program()
+        assert program is not None
+        self._processes = [_Process(self._lab, name, argv) for name, argv in self.commands(program).items()]
         try:
-            _wait(lambda: self._vifs() == 3, f"{self.name} did not start")
+            _wait(lambda: self._routed() == self.vifs, f"{self.name} did not start", _START_S)
         except RuntimeError as why:
-            raise RuntimeError(f"{why}:\n{log.read_text(encoding='utf-8', errors='replace')}") from None
-        self._pid = int(number.read_text(encoding="ascii"))
+            raise RuntimeError("\n".join([str(why), *(process.log() for process in self._processes)])) from None
 
-    def _vifs(self) -> int:
+    def _routed(self) -> int:
         table = self._lab.home / "vifs"
         self._lab.run(ROUTER, ["sh", "-c", f"tail -n +2 /proc/net/ip_mr_vif | wc -l >{table}"])
         return int(table.read_text(encoding="ascii"))
 
     def _end(self, how: signal.Signals) -> None:
-        self._lab.run(ROUTER, ["kill", f"-{int(how)}", str(self._pid)])
-        try:
-            _wait(lambda: os.waitpid(self._child, os.WNOHANG)[0] != 0, f"{self.name} did not end")
-        except RuntimeError:
-            self._lab.run(ROUTER, ["kill", f"-{int(signal.SIGKILL)}", str(self._pid)])  # so that it does not stand in the next one's way
-            os.waitpid(self._child, 0)
-            raise
+        for process in reversed(self._processes):
+            process.end(how)
 
 
 class IgmpProxy(Peer):
@@ -112,10 +165,10 @@ class IgmpProxy(Peer):
 
     name = "igmpproxy"
     configuration = _IGMPPROXY
-    measures = frozenset({"burst-v2", "burst-v3", "steady", "cost-100", "cost-10000", "quick-leave"})  # 10,000 groups it does not come to hold
+    measures = _ANY | {"quick-leave"}
 
-    def arguments(self) -> list[str]:
-        return ["-n", str(self._file)]
+    def commands(self, program: str) -> dict[str, list[str]]:
+        return {self.name: [program, "-n", str(self._file)]}
 
     def kill(self) -> None:
         """kill -9, and the restart that systemd would do."""
@@ -134,14 +187,13 @@ class IgmpProxy(Peer):
 
 
 class McProxy(Peer):
-    """mcproxy, in C++; a leave is waited for by its queries always, so there is no quick leave to measure."""
+    """mcproxy, in C++; it asks before it believes any leave, so there is no quick one to measure."""
 
     name = "mcproxy"
     configuration = _MCPROXY
-    measures = frozenset({"burst-v2", "burst-v3"})
 
-    def arguments(self) -> list[str]:
-        return ["-f", str(self._file)]
+    def commands(self, program: str) -> dict[str, list[str]]:
+        return {self.name: [program, "-f", str(self._file)]}
 
 
 class OmcProxy(Peer):
@@ -149,13 +201,33 @@ class OmcProxy(Peer):
 
     name = "omcproxy"
     feeds_late_joiners = False
-    measures = frozenset({"burst-v2", "burst-v3"})
+    measures = _ANY | {"mld-burst-v1", "mld-burst-v2"}
 
-    def arguments(self) -> list[str]:
-        return ["wan,lan0,lan1"]
+    def commands(self, program: str) -> dict[str, list[str]]:
+        return {self.name: [program, "wan,lan0,lan1"]}
 
 
-KINDS: tuple[type[Peer], ...] = (IgmpProxy, McProxy, OmcProxy)
+class Frr(Peer):
+    """FRR 10 with `ip igmp proxy`: its pimd, which the variable names, since other programs are called so too, and the zebra beside that."""
+
+    name = "FRR"
+    configuration = _FRR
+    vifs = 4  # one is pimd's own, for PIM's registers
+    measures = _ANY | {"idle", "quick-leave"}
+
+    def commands(self, program: str) -> dict[str, list[str]]:
+        home = self._lab.home / "frr"
+        home.mkdir(exist_ok=True)
+        (home / "zebra.conf").write_text("", encoding="ascii")
+        (home / "zserv").unlink(missing_ok=True)
+        common = ["-z", str(home / "zserv"), "--vty_socket", str(home), "-P", "0", "-u", "root", "-g", "root"]
+        zebra = [str(Path(program).with_name("zebra")), "-f", str(home / "zebra.conf"), "-i", str(home / "zebra.pid"), *common]
+        pimd = [program, "-f", str(self._file), "-i", str(home / "pimd.pid"), *common]
+        # Without zebra's socket pimd would wait for ten seconds before it looked again.
+        return {"zebra": zebra, "pimd": ["/bin/sh", "-c", f'while [ ! -S {home}/zserv ]; do sleep 0.02; done; exec "$@"', "pimd", *pimd]}
+
+
+KINDS: tuple[type[Peer], ...] = (IgmpProxy, McProxy, OmcProxy, Frr)
 
 
 def peers() -> list[type[Peer]]:
@@ -163,8 +235,8 @@ def peers() -> list[type[Peer]]:
     return [kind for kind in KINDS if kind.program() is not None]
 
 
-def _wait(what: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
+def _wait(what: Callable[[], bool], otherwise: str, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
     while not what():
         if time.monotonic() > deadline:
             raise RuntimeError(otherwise)

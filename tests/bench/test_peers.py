@@ -42,6 +42,13 @@ def test_a_peer_is_found_by_its_name_or_by_its_variable(bare: Path, monkeypatch:
     assert (peer.McProxy.program(), peer.OmcProxy.program()) == (str(by_variable), str(by_name))
 
 
+def test_frr_is_named_by_its_variable_alone_for_its_program_is_called_like_another(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pimd = _program(bare / "pimd")
+    assert peer.peers() == []
+    monkeypatch.setenv("IGMPCONF_BENCH_FRR", str(pimd))
+    assert peer.peers() == [peer.Frr]
+
+
 def test_a_variable_that_names_no_program_is_a_mistake_and_no_missing_peer(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _program(bare / "mcproxy")
     monkeypatch.setenv("IGMPCONF_BENCH_MCPROXY", str(bare / "mcprox"))

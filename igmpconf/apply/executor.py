@@ -152,8 +152,8 @@ class Execution:
         undone = [name for name, effect in left.items() if isinstance(effect, Leg | Extend) and name not in kept]
         if undone:
             self._say(
-                f"still at work elsewhere, where nobody can be stopped: {', '.join(undone)}; what they change is undone as soon as their worker "
-                f"answers. Ctrl-C again leaves at once, and what is unconfirmed then undoes itself within {self.rollout.policy.confirm_timeout_s}s"
+                f"still at work elsewhere: {', '.join(undone)}; what is changed there is undone, and we wait for it. "
+                f"Ctrl-C again leaves at once, and what is unconfirmed then undoes itself within {self.rollout.policy.confirm_timeout_s}s"
             )
         if kept:
             self._say(f"still at work elsewhere: {', '.join(kept)}; verified, and being confirmed")

@@ -2,13 +2,15 @@
 
 A leg that was sent to a Dask scheduler may wait there for a worker.  To take it back for certain, two flags are kept by
 the scheduler, which does one thing after the other: the worker raises `begun` before it looks at `withdrawn`, we raise
-`withdrawn` before we look at `begun`.  Of the two at least one sees the other's flag.
+`withdrawn` before we look at `begun`.  Of the two at least one sees the other's flag.  A leg that is at work is told of the
+second one, too, and hurries.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -18,6 +20,7 @@ from igmpconf.errors import IgmpconfError, InputError
 
 THREADS = "threads"
 _CONNECT_S = 10
+_WATCH_S = 1  # so long a worker's thread outlives its leg at most
 
 T = TypeVar("T")
 
@@ -96,11 +99,28 @@ class DaskExecutor(Executor):
 
 
 def begin(name: str, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """On a worker: do it, unless it was withdrawn.  Raises LegWithdrawn then."""
+    """On a worker: do it, unless it was withdrawn; if it is withdrawn later, `call.hurry()`.  Raises LegWithdrawn."""
     _flag(name, "begun").set()
-    if _flag(name, "withdrawn").is_set():
+    withdrawn = _flag(name, "withdrawn")
+    if withdrawn.is_set():
         raise LegWithdrawn(name)
-    return call(*args, **kwargs)
+    hurry: Callable[[], None] | None = getattr(call, "hurry", None)
+    if hurry is None:
+        return call(*args, **kwargs)
+    is_over = threading.Event()
+    threading.Thread(target=_watch, args=(withdrawn, is_over, hurry), name="withdrawal", daemon=True).start()
+    try:
+        return call(*args, **kwargs)
+    finally:
+        is_over.set()
+
+
+def _watch(withdrawn: Any, is_over: threading.Event, hurry: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):  # a scheduler that is gone withdraws nothing
+        while not is_over.is_set():
+            if withdrawn.wait(timeout=_WATCH_S):
+                hurry()
+                return
 
 
 def _flag(name: str, what: str, client: Any = None) -> Any:

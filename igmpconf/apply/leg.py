@@ -64,27 +64,43 @@ class Assignment:
     allow_down: tuple[str, ...] = ()
 
 
-def travel(assignment: Assignment) -> Performed | Failed:
-    """Do it here and now; what goes wrong with the device is in the answer."""
-    session = DeviceSession(
-        target=assignment.target,
-        plan=assignment.plan,
-        plan_id=assignment.plan_id,
-        policy=assignment.policy,
-        comment=assignment.comment,
-        allow_down=assignment.allow_down,
-    )
-    try:
-        if isinstance(assignment.effect, Extend | Recheck):
-            return session.perform(assignment.effect)
-        ladder = DeviceLadder(plan=assignment.plan, persist_id=assignment.persist_id, policy=assignment.policy)
-        return Performed(_walk(ladder, session, assignment.effect))
-    finally:
-        session.abandon()
+class Journey:
+    """Does one leg where it is called, once; `hurry` reaches it there from another thread."""
+
+    def __init__(self) -> None:
+        self._session: DeviceSession | None = None
+        self._is_hurried = False
+
+    def __call__(self, assignment: Assignment) -> Performed | Failed:
+        """Do it here and now; what goes wrong with the device is in the answer."""
+        self._session = session = DeviceSession(
+            target=assignment.target,
+            plan=assignment.plan,
+            plan_id=assignment.plan_id,
+            policy=assignment.policy,
+            comment=assignment.comment,
+            allow_down=assignment.allow_down,
+        )
+        if self._is_hurried:
+            session.hurry()
+        try:
+            if isinstance(assignment.effect, Extend | Recheck):
+                return session.perform(assignment.effect)
+            ladder = DeviceLadder(plan=assignment.plan, persist_id=assignment.persist_id, policy=assignment.policy)
+            return Performed(_walk(ladder, session, assignment.effect, lambda: self._is_hurried))
+        finally:
+            session.abandon()
+
+    def hurry(self) -> None:
+        """Somebody wants to stop: a climb turns back at its next step, and waits for facts no longer."""
+        self._is_hurried = True
+        if self._session is not None:
+            self._session.hurry()
 
 
-def _walk(ladder: DeviceLadder, session: DeviceSession, leg: Leg) -> LegEnd:
+def _walk(ladder: DeviceLadder, session: DeviceSession, leg: Leg, is_hurried: Callable[[], bool]) -> LegEnd:
     is_kept = leg.is_kept
+    is_told = is_kept is not None  # who brings the decision does not turn back
     limit_ms = ladder.policy.device_timeout_ms if is_kept is None else None
     watchdog = threading.Timer(limit_ms / 1000, session.cut) if limit_ms is not None else None
     if watchdog is not None:
@@ -93,6 +109,9 @@ def _walk(ladder: DeviceLadder, session: DeviceSession, leg: Leg) -> LegEnd:
     try:
         effects: Sequence[Effect] = ladder.handle(Begin() if is_kept is None else Settle(is_kept), _now_ms())
         while ladder.phase not in ENDS and not ladder.is_waiting:
+            if is_hurried() and not is_told:
+                is_told = True
+                effects = ladder.handle(CancelRequested(), _now_ms()) or effects
             effects = _step(ladder, session, effects)
     finally:
         if watchdog is not None:
@@ -133,7 +152,7 @@ class RemoteHands:
 
     def job(self, effect: Effect) -> tuple[Callable[[Assignment], Performed | Failed], Assignment]:
         """What a worker is to call."""
-        return travel, self.assignment(effect)
+        return Journey(), self.assignment(effect)
 
     def trouble(self, error: BaseException) -> Failed | None:
         """The worker, or the way to it, is gone; what it did is for the next one to find out."""

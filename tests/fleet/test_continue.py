@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -13,9 +14,15 @@ import jsonschema
 import pytest
 
 from igmpconf import api
+from igmpconf.apply import run
+from igmpconf.apply.device import LadderPolicy
 from igmpconf.apply.journal import Journal, read
 from igmpconf.apply.result import json_schema
+from igmpconf.apply.rollout import Pace, Share
+from igmpconf.apply.session import config_and_state
+from igmpconf.apply.steps import Phase
 from igmpconf.netconf.client import NetconfClient
+from igmpconf.plan.plan import Plan, planned
 from igmpconf.schema.xml import config_to_xml
 from tests.apply.test_executor import home
 from tests.fleet.agents import Fleet
@@ -146,6 +153,57 @@ def test_after_the_death_of_the_controller_it_settles_and_goes_on(igmpconf, flee
         with fleet[name].client() as client:
             assert client.is_connected
     assert igmpconf("plan", "-i", "hosts.yaml", "-l", "r1,r3,r4,r5,r6", "--detailed-exitcode").code == 0
+
+
+class Killed(BaseException):
+    """What kill -9 looks like from inside."""
+
+
+class Fatal(Journal):
+    """A journal whose process is killed at a line."""
+
+    at: tuple[int, str] | None = None  # (number of the line, before or after it is on disk)
+    lines = 0
+
+    def write(self, record) -> None:
+        type(self).lines += 1
+        if self.at == (type(self).lines, "before"):
+            raise Killed
+        super().write(record)
+        if self.at == (type(self).lines, "after"):
+            raise Killed
+
+
+def test_killed_at_any_line_of_its_journal_it_goes_on_and_no_device_is_left_out(fleet, monkeypatch):
+    """Each ends new, or is told to be undone because nobody had decided to keep it; none waits, none is forgotten."""
+    monkeypatch.setattr(run, "Journal", Fatal)
+    names, old, fresh = NAMES[:4], home(), home("lan1")
+    targets = {name: fleet[name].target for name in names}
+    settings = run.Settings(policy=LadderPolicy(confirm_timeout_s=120), pace=Pace(waves=(Share(1), Share(2)), max_failures=0))
+    for line, when in itertools.product(range(1, 3 * len(names) + 1), ("before", "after")):
+        plans = []
+        for name in names:
+            with fleet[name].client() as client:
+                client.edit(config_to_xml(old))
+                client.commit()
+                config, state = config_and_state(client)
+                plans.append(planned(name, config, fresh, state))
+        plan = Plan(plan_id=f"p-{line}-{when}", devices=tuple(plans))
+        Fatal.at, Fatal.lines = (line, when), 0
+        with pytest.raises(Killed):
+            run.perform(plan, targets, settings)
+        Fatal.at = None
+        result = run.go_on(read(plan.plan_id))
+        story = read(plan.plan_id)
+        assert (story.unsettled, story.unbegun) == ({}, ()), (line, when)
+        for name in names:
+            with fleet[name].client() as client:
+                config, state = config_and_state(client)
+            assert state.agent.pending_persist_id is None
+            undone = [outcome for outcome in result.having(Phase.ROLLED_BACK) if outcome.device == name]
+            assert config == (old if undone else fresh), (line, when, name)
+            assert story.ended[name] == ("rolled back" if undone else "confirmed")
+        assert len(result.having(Phase.ROLLED_BACK)) <= 2, "no more than were under way at a time"
 
 
 def test_the_python_interface_goes_on_too(fleet, stopped):

@@ -112,7 +112,7 @@ def test_a_device_that_is_gone_after_the_soak_does_not_hold(igmpconf, fleet, whe
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_a_soak_at_once(fleet, place, number):
+def test_ctrl_c_ends_a_soak_at_once(fleet, place, number, igmpconf, tmp_path):
     command = [sys.executable, "-m", "igmpconf.cli.main", "apply", "-i", "hosts.yaml", "--yes", "--canary", "1", "--soak", "1h"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
@@ -127,6 +127,9 @@ def test_ctrl_c_ends_a_soak_at_once(fleet, place, number):
     assert "Applied to r1 in " in out
     assert "r2, r3, r4 are as before: stopped before its turn" in err
     assert new(fleet) == ["r1"]
+    (journal,) = (tmp_path / "state-home" / "igmpconf" / "rollouts").iterdir()
+    assert igmpconf("apply", "--resume", journal.stem, "--continue", "--yes").code == 0
+    assert new(fleet) == NAMES
 
 
 @pytest.mark.parametrize(

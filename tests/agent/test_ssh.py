@@ -110,6 +110,7 @@ def test_passwords_and_other_channels_are_refused(service):
         transport.close()
 
 
+@pytest.mark.alone
 def test_nc_114_a_connection_that_is_cut_frees_its_lock_and_undoes_its_commit(service):
     with connected(service) as session:
         session.edit_config(config=CONFIG % ONE_PROXY, target="candidate")

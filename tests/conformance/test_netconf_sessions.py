@@ -103,6 +103,7 @@ def is_greeted(service: RunningService) -> bool:
         return client.greeting != b""
 
 
+@pytest.mark.alone
 def test_a_client_that_does_not_read_stops_nobody(service):
     with service.client() as lazy, service.client() as other:
         lazy.socket.settimeout(0.2)
@@ -141,6 +142,7 @@ def test_nc_112_a_modified_candidate_cannot_be_locked(service):
 
 
 @pytest.mark.parametrize("how", ["close-session", "kill-session", "reset", "end"])
+@pytest.mark.alone
 def test_nc_114_115_a_session_that_ends_frees_its_locks_and_discards_its_candidate(service, how):
     with service.client() as holder, service.client() as other:
         holder.lock()
@@ -176,6 +178,7 @@ def test_monitoring_shows_who_holds_the_lock(service):
 # 6. confirmed commit
 
 
+@pytest.mark.alone
 def test_nc_120_121_the_timer_reverts(service):
     with service.client() as client:
         client.edit(threshold(7))
@@ -196,6 +199,7 @@ def test_nc_122_confirmed_in_time_stays(service):
         assert threshold_in(client.config()) == "7"
 
 
+@pytest.mark.alone
 def test_nc_124_125_another_session_may_not_confirm_and_losing_the_session_reverts(service):
     with service.client() as owner, service.client() as other:
         owner.edit(threshold(7))
@@ -227,6 +231,7 @@ def test_nc_128_cancel_over_a_fresh_session(service):
         assert is_reverted(service)
 
 
+@pytest.mark.alone
 def test_nc_129_killing_the_owner_reverts(service):
     with service.client() as owner, service.client() as other:
         owner.edit(threshold(7))

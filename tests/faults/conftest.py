@@ -1,14 +1,11 @@
-"""How many cases there were: a matrix that shrinks unseen proves nothing.
-
-Every eighth call is struck, another eighth for each fault and scenario, unless FAULTS=all (`make faults`) asks for every one.
-"""
+"""Every eighth call is struck, another eighth for each fault and scenario, unless FAULTS=all (`make faults`) asks for every one."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -27,11 +24,14 @@ def struck(kind: str, places: Sequence[int], offset: int) -> Iterator[int]:
             yield place
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    if CASES:
-        terminalreporter.write_line(f"faults: {CASES.total()} cases (" + ", ".join(f"{kind} {count}" for kind, count in CASES.items()) + ")")
-    if LEFT_OUT:
-        terminalreporter.write_line(f"faults: {LEFT_OUT.total()} more with FAULTS=all")
+@pytest.fixture(autouse=True)
+def _counted(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """The summary of the run tells how many cases there were."""
+    CASES.clear()
+    LEFT_OUT.clear()
+    yield
+    record_property("cases", dict(CASES))
+    record_property("left out", dict(LEFT_OUT))
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ import itertools
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,7 +88,6 @@ class World:
     def __init__(self, fleet: Fleet, real: dict[str, Agent]) -> None:
         self.fleet, self.real = fleet, real
         self.cases = itertools.count(1)
-        self.count = 0
 
     def target(self, name: str) -> Target:
         return UnixTarget(device=name, path=str(self.real[name].socket)) if name in self.real else self.fleet[name].target
@@ -244,7 +242,6 @@ def _told(result: Result) -> str:
 
 def check(world: World, ending: Ending, *, otherwise: dict[str, DeviceConfig] | None = None) -> None:
     """The promise, by what the devices really run."""
-    world.count += 1
     for name, phase in ending.said.items():
         config, pending = world.seen(name)
         assert pending is None, f"{name} still waits"
@@ -270,7 +267,7 @@ def expect(ending: Ending, phase: Phase | None, *but: str) -> None:
         assert set(found.values()) <= {Phase.ROLLED_BACK, Phase.REFUSED, Phase.SKIPPED}, ending
 
 
-def test_fifty_devices_whatever_is_wrong_with_some_of_them(world, capsys):
+def test_fifty_devices_whatever_is_wrong_with_some_of_them(world, record_property):
     """Healthy; slow; unreachable; changed meanwhile; unwilling; a real engine killed in the middle; all of it at once."""
     everybody = [*SIMULATED, *REAL]
 
@@ -319,10 +316,10 @@ def test_fifty_devices_whatever_is_wrong_with_some_of_them(world, capsys):
         expect(ending, phase)
         check(world, ending, otherwise=otherwise)
         assert len(ending.said) == 50, name
-    tell(capsys, f"{len(cases)} cases of 50 devices")
+    record_property("cases", {"a fleet of 50": len(cases)})
 
 
-def test_a_controller_of_fifty_killed_at_some_lines_of_its_journal(world, capsys):
+def test_a_controller_of_fifty_killed_at_some_lines_of_its_journal(world, record_property):
     """The first commit, the last, the decision, an end in the middle."""
     everybody = [*SIMULATED, *REAL]
     lines = [1, 50, 51, 100]
@@ -333,18 +330,13 @@ def test_a_controller_of_fifty_killed_at_some_lines_of_its_journal(world, capsys
         expect(ending, Phase.CONFIRMED if ending.is_kept else None)
         check(world, ending)
         assert ending.is_kept is (line >= 51), line
-    tell(capsys, f"{len(lines)} lines of a journal of 50 devices")
-
-
-def tell(capsys, text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n{text}\n")
+    record_property("cases", {"death of the controller of 50": len(lines)})
 
 
 SIX = [*SIMULATED[:5], "k1"]
 
 
-def test_a_device_that_dies_before_any_step_and_comes_back_or_does_not(world, capsys):
+def test_a_device_that_dies_before_any_step_and_comes_back_or_does_not(world, record_property):
     deaths = [("s03", at, comes_back) for at in range(11) for comes_back in (True, False)] + [("k1", at, True) for at in (2, 6, 8, 9)]
     for name, at, comes_back in deaths:
         world.make_old(SIX)
@@ -363,10 +355,10 @@ def test_a_device_that_dies_before_any_step_and_comes_back_or_does_not(world, ca
         check(world, ending)
         if ending.is_kept and ending.said[name] is not Phase.CONFIRMED:
             assert name in ending.text, "whoever is not like the others is named"
-    tell(capsys, f"{len(deaths)} deaths of a device")
+    record_property("cases", {"death of a device": len(deaths)})
 
 
-def test_a_controller_killed_at_every_line_of_its_journal(world, capsys):
+def test_a_controller_killed_at_every_line_of_its_journal(world, record_property):
     killed = 0
     lines = 3 * len(SIX) + 1
     shuffled = random.Random(1).sample(list(itertools.product(range(1, lines + 1), ("before", "after"))), 2 * lines)
@@ -377,5 +369,5 @@ def test_a_controller_killed_at_every_line_of_its_journal(world, capsys):
         expect(ending, Phase.CONFIRMED if ending.is_kept else None)
         check(world, ending)
         killed += 1
-    tell(capsys, f"{killed} deaths of the controller, {world.count} cases in all")
+    record_property("cases", {"death of the controller": killed})
     assert DeviceName("s01") in ending.said

@@ -81,6 +81,7 @@ def provider(site):
 
 
 @covers("R057", "R041", "R010", "R013", aspects=("desired", "plan", "apply", "live", "rollback"))
+@pytest.mark.alone
 def test_a_dialled_upstream_comes_late_goes_and_returns_as_another(site, desk, provider):
     refused = desk.applies(two_providers(), "--verify-timeout", "1s", code=7)
     assert "--allow-down ppp*" in refused.err
@@ -117,6 +118,7 @@ def test_a_dialled_upstream_comes_late_goes_and_returns_as_another(site, desk, p
 
 
 @covers("R057", "R043", "R039", aspects=("desired", "apply", "live"))
+@pytest.mark.alone
 def test_a_bridge_that_matches_a_pattern_is_served_each_time_it_appears(site, desk, provider):
     desk.applies(two_providers(), "--allow-down", "ppp*")
     source = provider("10.64.0.2", "10.64.0.1")

@@ -103,6 +103,7 @@ def test_a_session_reads_edits_and_commits(agent):
         assert xml_to_config(client.get_commit(1)) == HOME
 
 
+@pytest.mark.alone
 def test_requests_leave_at_once(agent):
     """ncclient alone waits up to 100 ms before each request: twenty would take two seconds."""
     with NetconfClient.connect(agent.target) as client:
@@ -261,6 +262,7 @@ def test_a_known_device_is_reached_over_ssh_and_left_without_a_trace(sshd):
 
 
 @openssh
+@pytest.mark.alone
 def test_requests_over_ssh_leave_at_once(sshd):
     with NetconfClient.connect(over(sshd)) as client:
         started = time.perf_counter()

@@ -85,6 +85,7 @@ def test_content_match_on_a_leaf_list_keeps_the_value_that_matched():
 
 
 @pytest.mark.parametrize("entries", [20_000])
+@pytest.mark.alone
 def test_a_thousand_keys_over_many_entries_are_no_product(entries):
     data = parse(('<top xmlns="urn:t">' + "".join(f"<e><k>{i}</k><v>{i}</v></e>" for i in range(entries)) + "</top>").encode())
     subtree = parse(("<filter><top>" + "".join(f"<e><k>{i}</k></e>" for i in range(0, entries, 2)) + "</top></filter>").encode())

@@ -140,6 +140,7 @@ def test_link_local_groups_membership_messages_and_unicast_are_no_streams(net):
     net.router.call(body)
 
 
+@pytest.mark.alone
 def test_it_is_bounded_and_reading_all_of_it_is_quick(net):
     def body():
         watching = Watching()
@@ -238,6 +239,7 @@ def test_without_nft_the_state_says_why_and_nothing_fails(tmp_path, text, word):
     watching.end()
 
 
+@pytest.mark.alone
 def test_a_slow_nft_delays_nobody(tmp_path):
     release = tmp_path / "release"
     os.mkfifo(release)

@@ -67,6 +67,7 @@ def test_errors_arrive_with_their_tags(agent, sshd):
         assert f"<session-id>{one.session_id}</session-id>" in refused.value.info
 
 
+@pytest.mark.alone
 def test_nc_114_nc_125_a_killed_client_frees_its_lock_and_undoes_its_commit(agent, sshd):
     with sshd.connected() as setup:
         setup.edit_config(config=CONFIG % ONE_PROXY, target="candidate")

@@ -18,7 +18,7 @@ from tests.kit.netns import Net, sysctl, wait_until
 from tests.kit.site import cable, flows, instance, plug, switch
 from tests.kit.wire import PORT, Member, Source, Tap, packed
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]
 BOTH = pytest.mark.parametrize(("group", "head"), [pytest.param("239.1.1.1", "10.1.0.2", id="igmp"), pytest.param("ff15::1", "fd00:1::2", id="mld")])
 RATE_PER_S = 500
 

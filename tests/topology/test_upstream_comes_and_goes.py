@@ -65,6 +65,7 @@ def memberships(proxy) -> list[tuple]:
 @covers("UP-25", "UP-01", "MEM-28")
 @BOTH
 @pytest.mark.parametrize("end", ["router", "head"])
+@pytest.mark.alone
 def test_a_link_that_went_down_and_came_up(site, group, head, end):
     family = family_of(group).name
     proxy, segment = settled(site, group, head)
@@ -87,6 +88,7 @@ def test_a_link_that_went_down_and_came_up(site, group, head, end):
 
 @covers("UP-25", "FWD-05", "R057")
 @BOTH
+@pytest.mark.alone
 def test_an_upstream_made_anew_with_another_index_and_address(site, group, head):
     family = family_of(group).name
     proxy, segment = settled(site, group, head)

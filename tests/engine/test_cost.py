@@ -12,6 +12,7 @@ from igmpconf.engine.effects import SendPacket
 from igmpconf.engine.events import PacketReceived, PacketsReceived, TimePassed
 from igmpconf.engine.family import IGMP, MLD
 from igmpconf.engine.messages import Record
+from igmpconf.engine.wire.ip import build_mld
 from tests.kit.builders import ALLOW, IS_EX, IS_IN, TO_EX, TO_IN, packed
 from tests.kit.conformance import covers
 from tests.kit.playbook import Play, a_proxy
@@ -72,6 +73,24 @@ def test_a_refresh_of_an_older_host_and_of_a_source_cost_little_too():
     for event in (older, specific):
         play.engine.handle(event, play.now_ms)
         assert calls(play, event) <= 25
+
+
+@pytest.mark.parametrize("back", [0, 1], ids=["latest", "older"])
+@pytest.mark.parametrize("what", [IS_EX, TO_EX, TO_IN], ids=["refresh", "join", "leave"])
+def test_mld_takes_hardly_more_steps_than_igmp(what, back):
+    counts = []
+    for family in (IGMP, MLD):
+        play = with_groups(family, 50)
+        for number in range(3):  # the first of its kind is worked out
+            group = a_group(family, 60_000 + number if what is TO_EX else 7 if what is IS_EX else 20 + number)
+            event = a_report(play, Record(what, group), version=family.latest_version - back)
+            if family is MLD:  # as the socket tells it, with the checksum that a host has filled in
+                event.destination = family.all_report_routers
+                event.payload = build_mld(event.sender, event.destination, event.payload)[48:]
+            count = calls(play, event)
+        counts.append(count)
+    igmp, mld = counts
+    assert mld <= 1.2 * igmp + 3, "sender, hop limit and a checksum over more than the message are looked at besides"
 
 
 @covers("R017")

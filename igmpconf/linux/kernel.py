@@ -97,7 +97,7 @@ class MulticastTable(Protocol):
         ...
 
     def vifs(self) -> dict[IfIndex, VifIndex]:
-        """The vifs the kernel has now, read from it."""
+        """The vifs of the table: those that were found when it was opened, and what was added and removed since."""
         ...
 
     def add_vif(self, vif: VifIndex, ifindex: IfIndex) -> None:

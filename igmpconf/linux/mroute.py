@@ -105,11 +105,11 @@ class Table:
         return sock
 
     def _adopt(self) -> None:
-        self._vifs = self.vifs()
+        self._vifs, entries = (self._vifs_by_dump(), self.routes()) if self.family.address_bytes == 4 else self._mifs_by_probe()
         self._interfaces = {vif: ifindex for ifindex, vif in self._vifs.items()}
         for ifindex in self._vifs:
             self._steer(ifindex)
-        for entry in self.routes():
+        for entry in entries:
             parent = self._vifs.get(entry.iif) if entry.iif is not None else None
             if parent is not None and entry.source is None:
                 self._parents[entry.group] = parent
@@ -120,7 +120,7 @@ class Table:
     # vifs
 
     def vifs(self) -> dict[IfIndex, VifIndex]:
-        return self._vifs_by_dump() if self.family.address_bytes == 4 else self._mifs_by_probe()
+        return dict(self._vifs)
 
     def _vifs_by_dump(self) -> dict[IfIndex, VifIndex]:
         """RTM_GETLINK of RTNL_FAMILY_IPMR, which names every vif of every table (Linux 4.13)."""
@@ -138,22 +138,25 @@ class Table:
                         found[IfIndex(_number(vif[_IPMRA_VIFA_IFINDEX]))] = VifIndex(_number(vif[_IPMRA_VIFA_VIF_ID]))
         return found
 
-    def _mifs_by_probe(self) -> dict[IfIndex, VifIndex]:
-        """The kernel lists IPv6 mifs only for its default table, so ask each number, and let an entry name them all.
+    def _mifs_by_probe(self) -> tuple[dict[IfIndex, VifIndex], list[RouteEntry]]:
+        """The mifs, and the entries: one dump tells both, and there may be ten thousand.
 
+        The kernel lists IPv6 mifs only for its default table, so ask each number, and let an entry name them all.
         An entry for a source that cannot send (`::1` to an interface-local group) carries every mif as oif; its dump
         lists the interfaces in the order of the numbers.
         """
         numbers = [VifIndex(vif) for vif in range(MAX_VIFS) if self._mif_exists(vif)]
         if not numbers:
-            return {}
+            return {}, self.routes()
         source, group = bytes(15) + b"\1", b"\xff\x01" + bytes(13) + b"\x7f"
         self.set_route(source, group, numbers[0], bytes(1 if vif in numbers else NOT_AN_OIF for vif in range(MAX_VIFS)))
         try:
-            (probe,) = [entry for entry in self.routes() if entry.source == source and entry.group == group]
+            entries = self.routes()
         finally:
             self.clear_route(source, group)
-        return {ifindex: vif for (ifindex, _), vif in zip(probe.oifs, numbers, strict=True)}
+        (probe,) = [entry for entry in entries if entry.source == source and entry.group == group]
+        entries.remove(probe)
+        return {ifindex: vif for (ifindex, _), vif in zip(probe.oifs, numbers, strict=True)}, entries
 
     def _mif_exists(self, mif: int) -> bool:
         request = bytearray(struct.pack("@H4L", mif, 0, 0, 0, 0))  # struct sioc_mif_req6

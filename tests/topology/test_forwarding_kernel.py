@@ -17,11 +17,14 @@ from igmpconf.engine.family import IGMP, MLD
 from igmpconf.errors import KernelError
 from igmpconf.ids import IfIndex, TableId, VifIndex
 from igmpconf.linux.kernel import MAX_VIFS, NOT_AN_OIF
+from igmpconf.linux.mroute import Table
+from igmpconf.linux.netlink import RTM_GETROUTE, Requests
 from igmpconf.linux.system import SystemKernel
 from tests.kit.netns import Net, Wire, wait_until
 
 pytestmark = pytest.mark.kernel
 G, PORT = "239.1.1.1", 5000
+GROUP6 = socket.inet_pton(socket.AF_INET6, "ff0e::1")
 GROUP, HEAD = socket.inet_aton(G), socket.inet_aton("10.1.0.2")
 VIFS = {"wan": VifIndex(0), "lan0": VifIndex(1), "lan1": VifIndex(2)}
 
@@ -131,7 +134,7 @@ def test_a_packet_passes_if_its_ttl_is_greater_than_the_threshold(net, threshold
 @pytest.mark.parametrize("family", [IGMP, MLD], ids=lambda family: family.name)
 @pytest.mark.parametrize("number", [0, 4605])
 def test_an_entry_moves_to_another_parent_in_place_and_a_held_table_is_found_as_it_was(net, family, number):
-    group = GROUP if family is IGMP else socket.inet_pton(socket.AF_INET6, "ff0e::1")
+    group = GROUP if family is IGMP else GROUP6
     source = HEAD if family is IGMP else socket.inet_pton(socket.AF_INET6, "2001:db8::2")
 
     def body():
@@ -151,6 +154,30 @@ def test_an_entry_moves_to_another_parent_in_place_and_a_held_table_is_found_as_
         for key in ((None, None), (None, group), (source, group)):
             again.clear_route(*key)
         assert again.routes() == []
+
+    net.router.call(body)
+
+
+@pytest.mark.parametrize("family", [IGMP, MLD], ids=lambda family: family.name)
+def test_a_held_table_is_read_once_however_many_entries_it_has(net, family):
+    class Counted(Requests):
+        asked: list[int] = []  # noqa: RUF012 - of one object
+
+        def dump(self, kind, body):
+            self.asked.append(kind)
+            return super().dump(kind, body)
+
+    def body():
+        table = a_table(family)
+        for number in range(1, 300):
+            table.set_route(None, (GROUP if family is IGMP else GROUP6)[:-2] + number.to_bytes(2), VIFS["wan"], ttls(lan0=1))
+        requests = Counted()
+        again = Table(family, TableId(0), requests, table.socket.dup())
+        assert again.vifs() == {index(name): vif for name, vif in VIFS.items()}
+        assert requests.asked.count(RTM_GETROUTE) == 1
+        assert len(again.routes()) == 299
+        again.close()
+        table.close()
 
     net.router.call(body)
 

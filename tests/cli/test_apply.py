@@ -110,8 +110,8 @@ def test_what_the_device_refuses_is_6_and_changes_nothing(igmpconf, agent):
 def test_an_unconfirmed_change_undoes_itself(igmpconf, agent):
     left = igmpconf("apply", "-f", "home.yaml", "--yes", "--no-confirm", "--confirm-timeout", "3s")
     assert left.code == 0
-    assert "undoes itself in 2s unless: igmpconf confirm" in left.out or "undoes itself in 3s" in left.out
-    assert entries(agent) == ["lan0", "wan"]
+    assert re.search(r"undoes itself in [0-3]s unless: igmpconf confirm", left.out)  # a busy machine is late with telling it
+    assert any(config.proxies for config in agent.engine.replaced)
     until(lambda: entries(agent) == [])
     late = igmpconf("confirm", re.search(r"confirm (\S+)", left.out)[1])
     assert late.code == 7

@@ -51,7 +51,7 @@ from igmpconf.runtime import Clock, Driver, PromptSelector
 _FAMILIES = {family.name: family for family in (IGMP, MLD)}
 _BATCH = 256  # arrivals read before the loop gets a turn: a NETCONF session waits 2 ms while hosts refresh, 20 ms while all are new
 _SOON_MS = 1  # messages of one millisecond: more may wait, and are read together
-_MOST_HEARD = 16_384  # messages read before a deadline is believed: more than the receive buffer holds
+_MOST_HEARD = 24_576  # messages read before a deadline is believed: more than the receive buffer holds, 832 octets for each small one
 _FIRST_EXTRA_TABLE = 4_605  # kernel tables of further instances count from here; far from the numbers people use
 
 _debugging = logging.getLogger("igmpconf.engine")  # its level says whether anybody wants to read about single entries

@@ -19,7 +19,9 @@ from igmpconf.engine.wire.ip import build_mld
 from igmpconf.ids import IfIndex, VifIndex
 from igmpconf.linux.kernel import Arrival
 
-RECEIVE_BUFFER_BYTES = 8 << 20  # about 10 000 small messages with the kernel's overhead: a general query's answers of a large LAN
+# The kernel doubles it, so 20,000 small messages wait, 832 octets each with the kernel's overhead: a general query's answers of a large LAN.
+# A network card's driver may take twice as much for each.
+RECEIVE_BUFFER_BYTES = 8 << 20
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; needs CAP_NET_ADMIN
 _MAX_DATAGRAM_BYTES = 65_536
 _MOST_AT_ONCE_BYTES = 8_192  # of messages given together: a thousand records, or the memory they take in passing would stay ours

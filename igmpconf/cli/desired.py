@@ -40,6 +40,8 @@ def check_together(devices: Sequence[Planned], unasked: Sequence[Planned] = ()) 
     fellows = desired.fellows_of((*devices, *unasked))
     if fellows.unread:
         talk(f"not compared with {some(fellows.unread)}: what is wanted of them cannot be read, `igmpconf validate` says why")
+    if fellows.too_many:
+        talk(f"not compared with the {fellows.too_many} other hosts of the inventory; igmpconf_site says which belong together")
     desired.check_together(devices, (*unasked, *fellows.known), warn=_warn)
 
 

@@ -179,12 +179,19 @@ def site_of(host: Host) -> str:
     return str(host.values.get("igmpconf_site", ""))
 
 
+_MOST_FELLOWS, _MOST_EACH = 500, 10  # a second of reading for a plan of one device, and not much beside what a larger one takes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fellows:
-    """The other hosts of an inventory that may have to do with those of a plan; `unread` are those that nobody could read."""
+    """The other hosts of an inventory that may have to do with those of a plan; `unread` are those that nobody could read.
+
+    `too_many`: there are so many that none was read.
+    """
 
     known: tuple[Planned, ...] = ()
     unread: tuple[str, ...] = ()
+    too_many: int = 0
 
 
 def fellows_of(devices: Sequence[Planned]) -> Fellows:
@@ -192,12 +199,21 @@ def fellows_of(devices: Sequence[Planned]) -> Fellows:
     names = {one.name for one in devices}
     sites = {one.site for one in devices if one.host is not None}
     others = {name: host for one in devices if one.host is not None for name, host in one.host.fellows.items() if name not in names}
+    near: dict[str, Host] = {}
     known: list[Planned] = []
     unread: list[str] = []
+    for name, host in others.items():
+        try:
+            if site_of(host) in sites:
+                near[name] = host
+        except InputError:
+            unread.append(name)
+    if len(near) > max(_MOST_FELLOWS, _MOST_EACH * len(devices)):
+        return Fellows(too_many=len(near))
     with _Reader() as reader:
-        for name, host in others.items():
+        for name, host in near.items():
             try:
-                if site_of(host) not in sites or not (files := host.config_files()):
+                if not (files := host.config_files()):
                     continue
                 made, loaded = reader.read(host, files)
             except InputError:

@@ -122,3 +122,15 @@ def test_only_hosts_of_the_same_sites_are_read(inventory, place, monkeypatch):
     monkeypatch.setattr(desired._Reader, "read", lambda reader, host, files: (read.append(host.name), plain(reader, host, files))[1])
     found = desired.fellows_of([desired.Planned(name="r1", wanted=wanted, host=hosts[0])])
     assert ([one.name for one in found.known], found.unread, read) == (["near"], (), ["near"])
+
+
+def test_so_many_others_are_not_read_for_one_and_that_is_said(inventory, igmpconf, monkeypatch):
+    """Without sites every host of a large inventory is a fellow, and a plan of one device would wait for all of them."""
+    monkeypatch.setattr(desired, "_MOST_FELLOWS", 2)
+    monkeypatch.setattr(desired, "_MOST_EACH", 2)
+    others = {f"far{number}": "source: 192.0.2.9" for number in range(3)}
+    inventory(r1="source: 192.0.2.1", **others)
+    said = igmpconf("validate", "-i", "hosts.yaml", "-l", "r1")
+    assert (said.code, findings(said)) == (0, [])
+    assert "not compared with the 4 other hosts of the inventory; igmpconf_site says which belong together" in said.err
+    assert findings(igmpconf("validate", "-i", "hosts.yaml", "-l", "r1,far0")) == ["group-sourced-twice"], "for two it is worth while"

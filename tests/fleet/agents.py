@@ -14,6 +14,8 @@ from igmpconf.netconf.client import NetconfClient
 from igmpconf.netconf.target import UnixTarget
 from tests.apply.agents import RememberingEngine
 
+NAMES = [f"r{number}" for number in range(1, 7)]
+
 
 @dataclasses.dataclass
 class Member:
@@ -95,3 +97,13 @@ class Fleet:
         lines += ["  vars:"] + [f"    {name}: {value}" for name, value in variables.items()]
         path.write_text("\n".join(lines) + "\n")
         return path
+
+
+def new(fleet: Fleet) -> list[str]:
+    """Who runs what home.yaml wants."""
+    return [name for name, member in fleet.members.items() if member.interfaces() == ["lan0", "wan"]]
+
+
+def begun(said) -> list[str]:
+    """Whose end was told, in that order."""
+    return [line.partition(":")[0] for line in said.err.splitlines() if line.endswith((": confirmed", ": rolled back", ": refused"))]

@@ -25,25 +25,7 @@ from igmpconf.netconf.client import NetconfClient
 from igmpconf.plan.plan import Plan, planned
 from igmpconf.schema.xml import config_to_xml
 from tests.apply.test_executor import home
-from tests.fleet.agents import Fleet
-
-NAMES = [f"r{number}" for number in range(1, 7)]
-
-
-@pytest.fixture
-def fleet(tmp_path, place):
-    (tmp_path / "agents").mkdir()
-    with Fleet(tmp_path / "agents", NAMES) as made:
-        made.inventory(place / "hosts.yaml", igmpconf_config="home.yaml")
-        yield made
-
-
-def new(fleet: Fleet) -> list[str]:
-    return [name for name in NAMES if fleet[name].interfaces() == ["lan0", "wan"]]
-
-
-def begun(said) -> list[str]:
-    return [line.partition(":")[0] for line in said.err.splitlines() if line.endswith((": confirmed", ": rolled back", ": refused"))]
+from tests.fleet.agents import NAMES, begun, new
 
 
 def until(holds, within_s: float = 60.0) -> None:

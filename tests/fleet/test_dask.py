@@ -18,19 +18,9 @@ import pytest
 from igmpconf.apply.executors import LegWithdrawn, begin, executor_of, withdrawal
 from igmpconf.apply.session import device_state
 from igmpconf.errors import IgmpconfError
-from tests.fleet.agents import Fleet
+from tests.fleet.agents import NAMES
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="Dask is not installed: pip install 'igmpconf[dask]'")
-
-NAMES = [f"r{number}" for number in range(1, 7)]
-
-
-@pytest.fixture
-def fleet(tmp_path, place):
-    (tmp_path / "agents").mkdir()
-    with Fleet(tmp_path / "agents", NAMES) as made:
-        made.inventory(place / "hosts.yaml", igmpconf_config="home.yaml")
-        yield made
 
 
 class Cluster:

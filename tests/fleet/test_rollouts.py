@@ -16,25 +16,7 @@ import pytest
 
 from igmpconf.apply.result import json_schema
 from igmpconf.cli.schema import text_of
-from tests.fleet.agents import Fleet
-
-NAMES = [f"r{number}" for number in range(1, 7)]
-
-
-@pytest.fixture
-def fleet(tmp_path, place):
-    (tmp_path / "agents").mkdir()
-    with Fleet(tmp_path / "agents", NAMES) as made:
-        made.inventory(place / "hosts.yaml", igmpconf_config="home.yaml")
-        yield made
-
-
-def new(fleet: Fleet) -> list[str]:
-    return [name for name in NAMES if fleet[name].interfaces() == ["lan0", "wan"]]
-
-
-def begun(said) -> list[str]:
-    return [line.partition(":")[0] for line in said.err.splitlines() if line.endswith((": confirmed", ": rolled back", ": refused"))]
+from tests.fleet.agents import NAMES, begun, new
 
 
 def apply(igmpconf, *flags):

@@ -16,21 +16,9 @@ from igmpconf.apply.journal import read
 from igmpconf.apply.result import json_schema
 from igmpconf.apply.steps import Phase
 from igmpconf.cli.progress import Progress
-from tests.fleet.agents import Fleet
+from tests.fleet.agents import new
 
 NAMES = [f"r{number}" for number in range(1, 5)]
-
-
-@pytest.fixture
-def fleet(tmp_path, place):
-    (tmp_path / "agents").mkdir()
-    with Fleet(tmp_path / "agents", NAMES) as made:
-        made.inventory(place / "hosts.yaml", igmpconf_config="home.yaml")
-        yield made
-
-
-def new(fleet: Fleet) -> list[str]:
-    return [name for name in NAMES if fleet[name].interfaces() == ["lan0", "wan"]]
 
 
 @pytest.fixture

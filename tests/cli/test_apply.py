@@ -112,7 +112,8 @@ def test_an_unconfirmed_change_undoes_itself(igmpconf, agent):
     assert left.code == 0
     assert re.search(r"undoes itself in [0-3]s unless: igmpconf confirm", left.out)  # a busy machine is late with telling it
     assert any(config.proxies for config in agent.engine.replaced)
-    until(lambda: entries(agent) == [])
+    until(lambda: "rollback-timeout" in igmpconf("history").out)  # its engine was old a moment before
+    assert entries(agent) == []
     late = igmpconf("confirm", re.search(r"confirm (\S+)", left.out)[1])
     assert late.code == 7
     assert "undid the change before it could be confirmed" in late.err

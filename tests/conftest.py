@@ -36,9 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     only = config.getoption("--only")
     if only is None:
         return
-    left_out = [item for item in items if (item.get_closest_marker("alone") is None) != (only == "together")]
+    parts: dict[str, list[pytest.Item]] = {"together": [], "alone": []}
+    for item in items:
+        parts["together" if item.get_closest_marker("alone") is None else "alone"].append(item)
+    items[:] = parts.pop(only)
+    (left_out,) = parts.values()
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -48,7 +48,7 @@ def main() -> int:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"the same as --only; scale (a quarter of an hour) is made of {', '.join(MEASURES)}, rpc of {', '.join(RPC_MEASURES)}, "
+        help=f"the same as --only; scale (a quarter of an hour, three with every peer) is made of {', '.join(MEASURES)}, rpc of {', '.join(RPC_MEASURES)}, "
         f"fleet of {', '.join(fleet.MEASURES[1:])}",
     )
     parser.add_argument("--json", type=Path, help="also write the results here")

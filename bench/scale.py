@@ -30,8 +30,8 @@ _FEW = 100
 _BASE = 0x100000  # 239.16.0.0, ff0e::10:0: the groups of a burst
 _OTHERS = 0x200000  # 239.32.0.0, ff0e::20:0: groups that come and go beside those that stay
 _SENDER6 = "2001:db8:1::1/64"  # of a stream: a link-local one is not forwarded
-_PATIENCE_S = 20.0  # silence is no end: a peer's reports are the kernel's, which puts them off while joins follow each other
-_QUIET_S = 3.0  # no datagram comes after that
+_PATIENCE_S = 20.0
+_QUIET_S = 3.0  # nothing more comes from a proxy at rest after that; a copy of a report follows within a second (RFC 3376 8.11)
 _IDLE_S = 60.0
 _AT_REST_US = 2_000  # of CPU in 100 ms
 _COPIES_S = 1.3  # until the copies of state-change reports are out as well
@@ -49,11 +49,20 @@ class _Bench:
         for probe in (self.host, self.upstream, self.source, self.meter):
             probe.close()
 
-    def listen(self, *, first: int, count: int, joins: bool = True, times: bool = False) -> int:
+    def listen(self, *, first: int, count: int, joins: bool = True, times: bool = False, quiet_s: float = _QUIET_S) -> int:
         """Let the upstream ear begin; returns when, for its answer counts from there."""
         now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
-        self.upstream.tell(first=first, count=count, joins=joins, after_ns=now_ns, patience_s=_PATIENCE_S, times=times)
+        self._sought = {"first": first, "count": count, "joins": joins, "after_ns": now_ns, "patience_s": _PATIENCE_S, "quiet_s": quiet_s, "times": times}
+        self.upstream.tell(**self._sought)
         return now_ns
+
+    def heard(self) -> dict[str, int | None]:
+        """What the upstream ear has heard when all is said, or nothing comes from a proxy at rest: before, the kernel may put off a peer's reports."""
+        deadline, is_last, told = time.monotonic() + 3 * _PATIENCE_S, False, self.upstream.answer()
+        while told["groups"] != self._sought["count"] and not is_last:
+            is_last = self.is_at_rest() or time.monotonic() > deadline
+            told = self.upstream.ask(**self._sought, goes_on=True)
+        return told
 
     def said(self, kind: str, *, first: int, count: int, version: int | None = None, per_packet: int = 1, rate: int = 0, rounds: int = 1) -> float:
         """Have the host say it (`version`: or the older one) and wait until the proxy is done, copies upstream included; returns its CPU microseconds."""
@@ -66,13 +75,14 @@ class _Bench:
 
     def settle(self) -> None:
         """Wait until the proxy has nothing left to do."""
-        before, deadline = self.meter.cpu_us(), time.monotonic() + 3 * _PATIENCE_S
-        while time.monotonic() < deadline:
-            time.sleep(0.1)
-            now = self.meter.cpu_us()
-            if now - before < _AT_REST_US:
-                return
-            before = now
+        deadline = time.monotonic() + 3 * _PATIENCE_S
+        while not self.is_at_rest() and time.monotonic() < deadline:
+            pass
+
+    def is_at_rest(self) -> bool:
+        before = self.meter.cpu_us()
+        time.sleep(0.1)
+        return self.meter.cpu_us() - before < _AT_REST_US
 
 
 @contextlib.contextmanager
@@ -117,7 +127,7 @@ def _burst(bench: _Bench, version: int) -> Values:
     drops, cpu_us = bench.meter.dropped(), bench.meter.cpu_us()
     bench.listen(first=_BASE, count=MANY)
     sent = bench.host.ask(kind="join", first=_BASE, count=MANY, version=version, per_packet=bench.speech.most_per_report)
-    heard = bench.upstream.answer()
+    heard = bench.heard()
     bench.settle()
     took_us = bench.meter.cpu_us() - cpu_us
     assert sent["first_ns"] is not None
@@ -148,7 +158,7 @@ def _steady(bench: _Bench) -> Values:
     waited_us = bench.meter.waited_us()
     bench.listen(first=_BASE, count=MANY, times=True)
     sent: dict[str, list[int]] = bench.host.ask(kind="join", first=_BASE, count=MANY, rate=1_000, times=True)  # type: ignore[assignment]
-    heard: list[list[int]] = bench.upstream.answer()["heard"]  # type: ignore[assignment]
+    heard: list[list[int]] = bench.heard()["heard"]  # type: ignore[assignment]
     delays = sorted((at_ns - sent["sent_ns"][number - _BASE]) / 1e6 for number, at_ns in heard)
     name = f"1000 {_of(bench)}joins a second for 10 s"
     return {
@@ -210,7 +220,7 @@ def _idle(bench: _Bench) -> Values:
         asked = bench.listen(first=_BASE, count=MANY)
         before = bench.meter.cpu_us()
         bench.source.ask(query_ms=1_000)
-        answered = bench.upstream.answer()
+        answered = bench.heard()
         bench.settle()
         answer_us, before = bench.meter.cpu_us() - before, bench.meter.cpu_us()
         for host in hosts:
@@ -248,7 +258,7 @@ def _quick_leave(bench: _Bench) -> Values:
                 group = _OTHERS + version * 1_000 + number
                 text = bench.speech.text(bench.speech.group(group))
                 bench.lab.send(text, rate_per_s=2_000)
-                bench.listen(first=group, count=1, joins=False)
+                bench.listen(first=group, count=1, joins=False, quiet_s=_PATIENCE_S)
                 told = host.ask(group=group, version=version)
                 bench.lab.send(text, rate_per_s=0)
                 upstream = bench.upstream.answer()["last_ns"]

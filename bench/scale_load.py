@@ -145,22 +145,28 @@ def _tap(speech: Speech) -> socket.socket:
 
 
 def _ear(lab: Lab, node: str, speech: Speech, hear: Callable[[Datagram], Iterator[tuple[int, bool]]], protocol: int) -> Probe:
-    """Told first, count, `joins` and patience, it answers when each of those groups was heard of the first time."""
+    """Told first, count, `joins` and patience, it answers when each of those groups was heard of the first time.
+
+    A request that `goes_on` adds to the one before.
+    """
     taps: list[socket.socket] = []
+    heard: dict[int, int] = {}
+    packets: list[int] = []
 
     def serve(request: dict[str, object]) -> object:
         if not taps:
             taps.append(_tap(speech))
             return {}
         first, count, joins = int(str(request["first"])), int(str(request["count"])), bool(request.get("joins", True))
-        heard: dict[int, int] = {}
-        packets = 0
+        if not request.get("goes_on"):
+            heard.clear()
+            packets.clear()
         deadline = time.monotonic() + float(str(request["patience_s"]))
         for packet, at_ns in _packets(taps[0], int(str(request["after_ns"])), deadline, float(str(request.get("quiet_s", 60)))):
             if packet.protocol != protocol:
                 continue
             said = list(hear(packet))
-            packets += bool(said)  # a kernel has more to say in this protocol, of neighbours
+            packets.extend([at_ns] if said else [])  # a kernel has more to say in this protocol, of neighbours
             for number, is_join in said:
                 if is_join is joins and first <= number < first + count:
                     heard.setdefault(number, at_ns)
@@ -169,7 +175,7 @@ def _ear(lab: Lab, node: str, speech: Speech, hear: Callable[[Datagram], Iterato
         return {
             "groups": len(heard),
             "last_ns": max(heard.values(), default=None),
-            "packets": packets,
+            "packets": len(packets),
             "heard": list(heard.items()) if request.get("times") else None,
         }
 

@@ -214,6 +214,7 @@ def _idle(bench: _Bench) -> Values:
             host.ask(kind="join", **report)
             time.sleep(_COPIES_S)
         bench.settle()
+        together = bench.meter.resident_with_keeper_mb() if isinstance(bench.proxy, BehindSshd) else None
         resident, entries, drops, before = bench.meter.resident_mb(), bench.meter.entries(), bench.meter.dropped(), bench.meter.cpu_us()
         time.sleep(_IDLE_S)
         idle_us = bench.meter.cpu_us() - before
@@ -237,6 +238,7 @@ def _idle(bench: _Bench) -> Values:
         f"{name}: forwarding entries": (entries, ""),
         f"{name}: resident, before": (empty, "MB"),
         f"{name}: resident": (resident, "MB"),
+        f"{name}: resident with the keeper, what they share counted once": (together, "MB"),
         f"{name}: CPU while idle for {_IDLE_S:.0f} s": (100 * idle_us / (_IDLE_S * 1e6), "%"),
         f"{name}: groups in the answer to a general query": (answered["groups"], ""),
         f"{name}: packets of that answer": (answered["packets"], ""),

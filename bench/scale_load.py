@@ -238,6 +238,10 @@ class Meter:
     def resident_mb(self) -> float:
         return self._ask("rss") / 1024
 
+    def resident_with_keeper_mb(self) -> float:
+        """Of igmpconf's engine and of its parent, the keeper; what processes share is divided among them (/proc/PID/smaps_rollup, Pss)."""
+        return self._ask("pss") / 1024
+
     def dropped(self) -> int:
         """Packets that a full raw socket has dropped (/proc/net/raw, raw6).
 
@@ -265,10 +269,17 @@ def _metered(request: dict[str, object], speech: Speech) -> object:
         return {"value": len(_lines(speech.entries_file))}
     pid = request["pid"]
     if request["what"] == "rss":
-        return {"value": int(next(line for line in _lines(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1])}
+        return {"value": _kilobytes(f"/proc/{pid}/status", "VmRSS:")}
+    if request["what"] == "pss":
+        return {"value": sum(_kilobytes(f"/proc/{one}/smaps_rollup", "Pss:") for one in (pid, _kilobytes(f"/proc/{pid}/status", "PPid:")))}
     threads = Path(f"/proc/{pid}/task").iterdir()
     field = 1 if request["what"] == "waited" else 0
     return {"value": sum(int((thread / "schedstat").read_text(encoding="ascii").split()[field]) for thread in threads)}
+
+
+def _kilobytes(path: str, field: str) -> int:
+    """The number after a field; the files are in kilobytes where they are in anything."""
+    return int(next(line for line in _lines(path) if line.startswith(field)).split()[1])
 
 
 def _lines(path: str) -> list[str]:

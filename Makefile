@@ -17,7 +17,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 help:
 	echo "make demo    the main job in a lab of network namespaces, under a minute"
-	echo "make test    every test, several files at a time, then those that need the machine for themselves (make test ARGS='-k querier')"
+	echo "make test    every test, several files at a time; seven minutes on two cores (make test ARGS='-k querier')"
 	echo "make test-vm tests that need 802.1Q, on a kernel that is booted for them (user-mode-linux), a minute"
 	echo "make test-clients  NETCONF clients of others against the agent: half a gigabyte to install, a minute"
 	echo "make faults  every system call of a transaction, in turn, is the one that goes wrong: 2,700 cases, two minutes"

@@ -37,7 +37,7 @@ test: setup
 	./.ci/packages $(TEST_NEEDS)
 	together=0; alone=0; \
 	echo "tests side by side:"; $(BIN)/pytest -q --ignore=tests/vm --only together -n auto --dist loadfile --no-loadscope-reorder $(ARGS) || together=$$?; \
-	echo "tests that need the machine for themselves:"; $(BIN)/pytest -q --ignore=tests/vm --only alone $(ARGS) || alone=$$?; \
+	echo "tests that need the machine for themselves:"; $(BIN)/pytest -q --ignore=tests/vm --only alone $(ARGS) -n 0 || alone=$$?; \
 	case $$together,$$alone in 0,0|0,5|5,0) ;; *) exit 1;; esac  # pytest's 5: ARGS selects none of these
 
 test-clients: $(VENV)/.clients

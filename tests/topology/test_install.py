@@ -125,7 +125,9 @@ def test_what_fails_half_way_is_taken_back(net, device, igmpconf):  # noqa: F811
     assert "cannot reload sshd: sshd has no pid file" in said
     assert device.config == before
     assert list((device.root / "usr/local/bin").iterdir()) == []
-    wait_until(lambda: "igmpconf" not in net.router.run("sh -c 'cat /proc/[0-9]*/cmdline'") or not (device.root / "run/igmpconf/agent.sock").exists())
+    # check=False: a process may end between its being found and its being read
+    running = "sh -c 'cat /proc/[0-9]*/cmdline'"
+    wait_until(lambda: "igmpconf" not in net.router.run(running, check=False) or not (device.root / "run/igmpconf/agent.sock").exists())
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: systemd)")

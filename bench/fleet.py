@@ -262,8 +262,9 @@ _ONE_TASK: tuple[Task, ...] = (
 )
 
 
-def _rpc(name: str, content: str) -> Task:
-    return {"ansible.netcommon.netconf_rpc": {"rpc": name, "xmlns": "urn:ietf:params:xml:ns:netconf:base:1.0", "content": content}}
+def _rpc(name: str, content: str | None = None) -> Task:
+    parameters: dict[str, object] = {"rpc": name, "xmlns": "urn:ietf:params:xml:ns:netconf:base:1.0"}
+    return {"ansible.netcommon.netconf_rpc": {**parameters, "content": content} if content is not None else parameters}
 
 
 _READ: Task = {"ansible.netcommon.netconf_get": {"filter": '<state xmlns="urn:igmpconf:yang:igmpconf"/>'}}
@@ -272,9 +273,9 @@ _READ: Task = {"ansible.netcommon.netconf_get": {"filter": '<state xmlns="urn:ig
 _CAREFUL: tuple[Task, ...] = (
     _READ,
     _rpc("edit-config", "<target><candidate/></target>" + _CONFIG.format("210s")),
-    _rpc("commit", "<confirmed/><confirm-timeout>60</confirm-timeout>"),
+    _rpc("commit", "<confirmed/><confirm-timeout>600</confirm-timeout>"),
     _READ,
-    _rpc("commit", ""),
+    _rpc("commit"),
 )
 
 

@@ -113,9 +113,16 @@ def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, 
             speech = measure.speech
             print(f"{name}: {part}", file=sys.stderr, flush=True)
             kind: Callable[[Lab], Contender] = contender if issubclass(contender, Peer) else functools.partial(BehindSshd, family=speech.family.name)
-            with _started(lab, kind, speech) as bench:
-                for row, value in measure.take(bench).items():
-                    found.setdefault(row, {})[name] = value
+            try:
+                with _started(lab, kind, speech) as bench:
+                    values = measure.take(bench)
+            except (RuntimeError, OSError) as error:
+                if not issubclass(contender, Peer):
+                    raise
+                print(f"{name} did not live through {part}: {error}", file=sys.stderr, flush=True)  # the others' figures are worth having all the same
+                continue
+            for row, value in values.items():
+                found.setdefault(row, {})[name] = value
     return [{"measure": row, "unit": next(iter(values.values()))[1], **{who: value for who, (value, _) in values.items()}} for row, values in found.items()]
 
 

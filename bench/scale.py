@@ -98,12 +98,22 @@ def _started(lab: Lab, kind: Callable[[Lab], Contender], speech: Speech) -> Iter
         proxy.stop()
 
 
+def _await_addresses(lab: Lab) -> None:
+    """Until no IPv6 address of the router is tentative any more (RFC 4862 5.4): before, it is no querier of MLD and passes nothing on."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while lab.run(ROUTER, ["sh", "-c", "! ip -6 address show tentative | grep -q inet6"]) != 0:
+        if time.monotonic() > deadline:
+            raise RuntimeError("an IPv6 address of the router stays tentative")
+        time.sleep(0.05)
+
+
 def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, object]]:
     """The table's rows; `parts` chooses among the measures below, empty means all."""
     contenders: list[type[Contender]] = [BehindSshd, *peers()]
     if lab.agent_runs():
         lab.stop_agent()
     lab.run(HEADEND, ["ip", "address", "replace", _SENDER6, "dev", "eth0", "nodad"])
+    _await_addresses(lab)
     found: dict[str, dict[str, Value]] = {}
     for contender in contenders:
         name = contender.name

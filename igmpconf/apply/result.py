@@ -11,6 +11,7 @@ from igmpconf.apply.rollout import Outcome
 from igmpconf.apply.steps import Failure, Phase
 from igmpconf.errors import IgmpconfError, InDoubt, InputError, RolledBack, RpcFailed, StalePlan, TransportError
 from igmpconf.ids import DeviceName
+from igmpconf.model.document import closed_object
 
 FORMAT = "igmpconf-result/1"
 
@@ -162,7 +163,7 @@ def merged(results: Sequence[Result]) -> Result:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the document; printed to schemas/result.schema.json."""
     text, optional = {"type": "string"}, {"type": ["string", "null"]}
-    failure = _object(
+    failure = closed_object(
         {
             "kind": {"enum": ["transport", "rpc", "stale", "verify", "cancelled"]},
             "message": text,
@@ -171,7 +172,7 @@ def json_schema() -> dict[str, Any]:
             "is_retryable": {"type": "boolean"},
         }
     )
-    device = _object(
+    device = closed_object(
         {
             "device": text,
             "phase": {"enum": [phase.value for phase in (Phase.SKIPPED, Phase.UNCHANGED, Phase.CONFIRMED, Phase.LEFT, *_BAD[:-1])]},
@@ -183,7 +184,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "igmpconf result",
         "description": "What `igmpconf apply --result FILE` writes and `igmpconf merge` reads.",
-        **_object(
+        **closed_object(
             {
                 "format": {"const": FORMAT},
                 "rollout": {**text, "description": "the ID for --resume, confirm and cancel"},
@@ -194,7 +195,3 @@ def json_schema() -> dict[str, Any]:
             }
         ),
     }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}

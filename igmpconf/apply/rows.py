@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from igmpconf.model.document import closed_object
 from igmpconf.model.state import DeviceState, GroupRow, HostRow, InterfaceRow, MfcRow, SourceRow
 from igmpconf.observe.counters import statistics
 
@@ -198,7 +199,7 @@ _MODE = {"enum": ["include", "exclude"]}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
+    return closed_object(properties)
 
 
 _SECONDS: dict[str, Any] = {"type": ["number", "null"], "minimum": 0}

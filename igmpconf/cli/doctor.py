@@ -16,6 +16,7 @@ from igmpconf.apply.session import device_state, running_config
 from igmpconf.cli.devices import Device, chosen, device_options, for_each, talk
 from igmpconf.errors import IgmpconfError, InputError, RpcFailed, TransportError
 from igmpconf.model.diagnosis import DEFAULT_MS, LONGEST_MS, Diagnosis
+from igmpconf.model.document import closed_object
 from igmpconf.model.leaf import Address
 from igmpconf.netconf.client import NetconfClient
 from igmpconf.observe.doctor import CODES, SYMPTOMS, Finding, Patient, diagnose, plain
@@ -141,7 +142,7 @@ def json_schema() -> dict[str, Any]:
     }
     answer = {
         "device": text,
-        "rows": {"type": "array", "items": _object(finding)},
+        "rows": {"type": "array", "items": closed_object(finding)},
         "window_ms": {"type": "integer", "minimum": 0, "maximum": LONGEST_MS},
         "unmeasured": {"type": "array", "items": text},
     }
@@ -149,12 +150,8 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "igmpconf doctor",
         "description": "What `igmpconf doctor --format json` prints; a device that could not be asked has `error` in place of `rows`.",
-        **_object({"devices": {"type": "array", "items": {"oneOf": [_object(answer), _object({"device": text, "error": text})]}}}),
+        **closed_object({"devices": {"type": "array", "items": {"oneOf": [closed_object(answer), closed_object({"device": text, "error": text})]}}}),
     }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
 
 
 def _text(device: Device, found: list[Finding]) -> str:

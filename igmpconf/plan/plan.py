@@ -18,6 +18,7 @@ from typing import Any
 from igmpconf.errors import InputError
 from igmpconf.model.canon import PlainError, digest, from_plain, to_plain
 from igmpconf.model.config import DeviceConfig
+from igmpconf.model.document import closed_object
 from igmpconf.model.leaf import Node
 from igmpconf.model.path import Path, Step, path_text
 from igmpconf.model.state import DeviceState
@@ -204,7 +205,7 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of the document; printed to schemas/plan.schema.json."""
     digest_text = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
     text = {"type": "string"}
-    group = _object(
+    group = closed_object(
         {
             "instance": text,
             "interface": text,
@@ -213,8 +214,8 @@ def json_schema() -> dict[str, Any]:
             "bytes_per_s": {"type": ["integer", "null"], "minimum": 0, "description": "what left by the interface while the plan was made; null: not measured"},
         }
     )
-    impact = _object({"level": {"enum": ["none", "rejoin", "interrupts"]}, "reason": text, "groups": {"type": "array", "items": group}})
-    change = _object(
+    impact = closed_object({"level": {"enum": ["none", "rejoin", "interrupts"]}, "reason": text, "groups": {"type": "array", "items": group}})
+    change = closed_object(
         {
             "action": {"enum": ["+", "~", "-"]},
             "path": {"type": "string", "description": "for people: igmp-proxy[default]/interfaces[lan0]/query-interval"},
@@ -224,7 +225,7 @@ def json_schema() -> dict[str, Any]:
             "impact": impact,
         }
     )
-    device = _object(
+    device = closed_object(
         {
             "device": text,
             "inventory_digest": {"anyOf": [digest_text, {"type": "null"}], "description": "what the inventory says of it; null when it is in none"},
@@ -238,7 +239,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "igmpconf plan",
         "description": "What `igmpconf plan --format json` and `-o` write and `igmpconf apply PLAN` executes.",
-        **_object(
+        **closed_object(
             {
                 "format": {"const": FORMAT},
                 "plan_id": {**text, "description": "names the plan, and in the device's history the commit that it became"},
@@ -252,7 +253,3 @@ def json_schema() -> dict[str, Any]:
             }
         ),
     }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}

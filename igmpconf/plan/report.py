@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from igmpconf.model.document import closed_object
 from igmpconf.model.state import CommitRow, DeviceState, InterfaceRow
 
 FORMAT = "igmpconf-report/1"
@@ -167,15 +168,15 @@ def json_schema() -> dict[str, Any]:
     """JSON Schema of the document; printed to schemas/report.schema.json."""
     text, optional, count = {"type": "string"}, {"type": ["string", "null"]}, {"type": "integer", "minimum": 0}
     optional_count = {"type": ["integer", "null"], "minimum": 0}
-    down = _object({"instance": text, "interface": text, "family": {"enum": ["ipv4", "ipv6"]}, "role": {"enum": ["upstream", "downstream"]}})
-    device = _object(
+    down = closed_object({"instance": text, "interface": text, "family": {"enum": ["ipv4", "ipv6"]}, "role": {"enum": ["upstream", "downstream"]}})
+    device = closed_object(
         {
             "device": text,
             "status": {"enum": ["ok", "differs", "deviates"]},
             "changes": {**optional_count, "description": "what `igmpconf plan` would change; null when nothing says what is wanted"},
             "deviations": {
                 "type": "array",
-                "items": _object({"kind": {"enum": ["firewall", "vlan", "setting"]}, "name": text, "expected": optional, "found": optional}),
+                "items": closed_object({"kind": {"enum": ["firewall", "vlan", "setting"]}, "name": text, "expected": optional, "found": optional}),
                 "description": "changed by hand beside the proxy, or not to be had",
             },
             "version": {**optional, "description": "of its igmpconf-agent"},
@@ -185,16 +186,16 @@ def json_schema() -> dict[str, Any]:
             "groups": {**count, "description": "with members, each once an instance"},
             "hosts": {**count, "description": "that are known to listen, each once an interface"},
             "bytes": {**count, "description": "forwarded since the entries were made"},
-            "last_commit": {"anyOf": [{"type": "null"}, _object({"number": count, "time": text} | dict.fromkeys(_COMMIT[2:], optional))]},
+            "last_commit": {"anyOf": [{"type": "null"}, closed_object({"number": count, "time": text} | dict.fromkeys(_COMMIT[2:], optional))]},
         }
     )
-    unreachable = _object({"device": text, "status": {"const": "unreachable"}, "error": text})
-    group = _object({"group": text, "devices": count, "interfaces": count, "hosts": count, "bytes": count})
+    unreachable = closed_object({"device": text, "status": {"const": "unreachable"}, "error": text})
+    group = closed_object({"group": text, "devices": count, "interfaces": count, "hosts": count, "bytes": count})
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "igmpconf report",
         "description": "What `igmpconf report --format json` prints; a device that could not be asked has `error` in place of everything else.",
-        **_object(
+        **closed_object(
             {
                 "format": {"const": FORMAT},
                 "at": {**text, "format": "date-time"},
@@ -203,10 +204,6 @@ def json_schema() -> dict[str, Any]:
             }
         ),
     }
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "required": list(properties), "properties": properties}
 
 
 def _span(seconds: int) -> str:

@@ -26,6 +26,7 @@ from igmpconf.plan.plan import Plan, planned
 from igmpconf.schema.xml import config_to_xml
 from tests.apply.test_executor import home
 from tests.fleet.agents import NAMES, begun, new
+from tests.fleet.fatal import Fatal, Killed
 
 
 def until(holds, within_s: float = 60.0) -> None:
@@ -135,25 +136,6 @@ def test_after_the_death_of_the_controller_it_settles_and_goes_on(igmpconf, flee
         with fleet[name].client() as client:
             assert client.is_connected
     assert igmpconf("plan", "-i", "hosts.yaml", "-l", "r1,r3,r4,r5,r6", "--detailed-exitcode").code == 0
-
-
-class Killed(BaseException):
-    """What kill -9 looks like from inside."""
-
-
-class Fatal(Journal):
-    """A journal whose process is killed at a line."""
-
-    at: tuple[int, str] | None = None  # (number of the line, before or after it is on disk)
-    lines = 0
-
-    def write(self, record) -> None:
-        type(self).lines += 1
-        if self.at == (type(self).lines, "before"):
-            raise Killed
-        super().write(record)
-        if self.at == (type(self).lines, "after"):
-            raise Killed
 
 
 def test_killed_at_any_line_of_its_journal_it_goes_on_and_no_device_is_left_out(fleet, monkeypatch):

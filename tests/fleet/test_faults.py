@@ -23,7 +23,7 @@ import pytest
 from igmpconf.apply import device as ladder
 from igmpconf.apply import run
 from igmpconf.apply.device import LadderPolicy
-from igmpconf.apply.journal import Journal, read, rollouts_dir
+from igmpconf.apply.journal import read, rollouts_dir
 from igmpconf.apply.result import Result
 from igmpconf.apply.session import DeviceSession, config_and_state
 from igmpconf.apply.steps import Phase
@@ -36,6 +36,7 @@ from igmpconf.netconf.target import Target, UnixTarget
 from igmpconf.plan.plan import Plan, planned
 from igmpconf.schema.xml import config_to_xml
 from tests.fleet.agents import Fleet
+from tests.fleet.fatal import Fatal, Killed
 from tests.kit.agent import Agent
 from tests.kit.netns import Net
 
@@ -50,25 +51,6 @@ def home(interval: str) -> DeviceConfig:
 OLD, NEW, OTHER = home("60s"), home("90s"), home("75s")
 SIMULATED = [f"s{number:02}" for number in range(1, 46)]
 REAL = [f"k{number}" for number in range(1, 6)]
-
-
-class Killed(BaseException):
-    """What kill -9 looks like from inside."""
-
-
-class Fatal(Journal):
-    """A journal whose process is killed at a line."""
-
-    at: tuple[int, str] | None = None  # (number of the line, before or after it is on disk)
-    lines = 0
-
-    def write(self, record) -> None:
-        type(self).lines += 1
-        if self.at == (type(self).lines, "before"):
-            raise Killed
-        super().write(record)
-        if self.at == (type(self).lines, "after"):
-            raise Killed
 
 
 class Sabotaged(DeviceSession):

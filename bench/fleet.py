@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.fleet_agents import more_files, names, socket_of
+from bench.fleet_peers import CONFIG
 from bench.relay import Relay
 from igmpconf.inventory import desired
 from igmpconf.inventory.fleet import load
@@ -251,14 +252,10 @@ def _ansible_playbook() -> Path | None:
     return program
 
 
-_CONFIG = (
-    '<config xmlns="urn:ietf:params:xml:ns:netconf:base:1.0"><igmp-proxy xmlns="urn:igmpconf:yang:igmpconf"><name>default</name><interfaces>'
-    "<interface>lan0</interface><query-interval>{}</query-interval></interfaces></igmp-proxy></config>"
-)
 Task = dict[str, dict[str, object]]
 # The module as its documentation uses it: lock, edit, validate, commit.
 _ONE_TASK: tuple[Task, ...] = (
-    {"ansible.netcommon.netconf_config": {"content": _CONFIG.format("200s"), "lock": "always", "validate": True, "target": "candidate"}},
+    {"ansible.netcommon.netconf_config": {"content": CONFIG.format("200s"), "lock": "always", "validate": True, "target": "candidate"}},
 )
 
 
@@ -272,7 +269,7 @@ _READ: Task = {"ansible.netcommon.netconf_get": {"filter": '<state xmlns="urn:ig
 # confirm over another session than the one that committed.
 _CAREFUL: tuple[Task, ...] = (
     _READ,
-    _rpc("edit-config", "<target><candidate/></target>" + _CONFIG.format("210s")),
+    _rpc("edit-config", "<target><candidate/></target>" + CONFIG.format("210s")),
     _rpc("commit", "<confirmed/><confirm-timeout>600</confirm-timeout>"),
     _READ,
     _rpc("commit"),

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ncclient import manager
 
-_CONFIG = (
+# What every peer changes; `{}` is the interval.
+CONFIG = (
     '<config xmlns="urn:ietf:params:xml:ns:netconf:base:1.0"><igmp-proxy xmlns="urn:igmpconf:yang:igmpconf"><name>default</name><interfaces>'
     "<interface>lan0</interface><query-interval>{}</query-interval></interfaces></igmp-proxy></config>"
 )
@@ -34,7 +35,7 @@ def change(port: int, interval: str, key: str) -> None:
         device.locked("candidate"),
     ):
         device.get_config("running")
-        device.edit_config(target="candidate", config=_CONFIG.format(interval))
+        device.edit_config(target="candidate", config=CONFIG.format(interval))
         device.validate("candidate")
         device.commit()
 

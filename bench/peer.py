@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -101,7 +102,7 @@ class _Process:
         self._lab.run(ROUTER, ["kill", f"-{int(how)}", str(self.pid())])
 
 
-class Peer:
+class Peer(ABC):
     """Another proxy in the router's namespaces."""
 
     name: ClassVar[str]
@@ -130,9 +131,9 @@ class Peer:
             raise SystemExit(f"{variable} is {named}, which is no program")
         return path
 
+    @abstractmethod
     def commands(self, program: str) -> dict[str, list[str]]:
         """The command lines of its processes, each with a name; the last one's is the proxy."""
-        raise NotImplementedError
 
     def pid(self) -> int:
         """The proxy's process, as the lab numbers it."""

@@ -33,6 +33,7 @@ _SENDER6 = "2001:db8:1::1/64"  # of a stream: a link-local one is not forwarded
 _PATIENCE_S = 20.0
 _QUIET_S = 3.0  # nothing more comes from a proxy at rest after that; a copy of a report follows within a second (RFC 3376 8.11)
 _IDLE_S = 60.0
+_HOSTS = ("h1", "h3")  # that say something
 _AT_REST_US = 2_000  # of CPU in 100 ms
 _COPIES_S = 1.3  # until the copies of state-change reports are out as well
 
@@ -99,12 +100,14 @@ def _started(lab: Lab, kind: Callable[[Lab], Contender], speech: Speech) -> Iter
 
 
 def _await_addresses(lab: Lab) -> None:
-    """Until no IPv6 address of the router is tentative any more (RFC 4862 5.4): before, it is no querier of MLD and passes nothing on."""
+    """Until every node may use its link-local addresses (RFC 4862 5.4): before, no host speaks MLD, and the router is no querier and passes nothing on."""
+    usable = "ip -6 address show scope link | grep -q inet6 && ! ip -6 address show tentative | grep -q inet6"
     deadline = time.monotonic() + _PATIENCE_S
-    while lab.run(ROUTER, ["sh", "-c", "! ip -6 address show tentative | grep -q inet6"]) != 0:
-        if time.monotonic() > deadline:
-            raise RuntimeError("an IPv6 address of the router stays tentative")
-        time.sleep(0.05)
+    for node in (ROUTER, HEADEND, *_HOSTS):
+        while lab.run(node, ["sh", "-c", usable]) != 0:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{node} has no IPv6 address that it may use")
+            time.sleep(0.05)
 
 
 def scale_rows(lab: Lab, parts: frozenset[str] = frozenset()) -> list[dict[str, object]]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from bench import igmp
@@ -23,8 +21,6 @@ from igmpconf.lab.topology import host_named
 _MTU = 1500
 _KINDS = {"join": RecordKind.TO_EX, "refresh": RecordKind.IS_EX, "leave": RecordKind.TO_IN}
 _JOINING = frozenset({RecordKind.IS_IN, RecordKind.IS_EX, RecordKind.TO_EX, RecordKind.ALLOW})  # as far as these measures hear them
-_PATIENCE_S = 10.0  # until an address may be used: detecting duplicates takes a second or two
-_TENTATIVE = 0x40  # linux/if_addr.h: IFA_F_TENTATIVE
 _IPV6_HOPOPTS = 54  # linux/in6.h
 _HOPS = 8  # of a stream
 _ALERT6 = bytes((0, 0, 5, 2, 0, 0, 1, 0))  # RFC 2711 "MLD", padded
@@ -134,11 +130,6 @@ def _ipv6_stream(_: str) -> socket.socket:
 
 def _mld_socket(_: str) -> socket.socket:
     """A raw socket that sends MLD as a host must: from a link-local address, hop limit 1, Router Alert (RFC 3810 5)."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not _link_local_is_there():
-        if time.monotonic() > deadline:
-            raise RuntimeError("no link-local address on eth0")
-        time.sleep(0.05)
     raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
     raw.setsockopt(socket.IPPROTO_IPV6, _IPV6_HOPOPTS, _ALERT6)
     raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
@@ -146,11 +137,6 @@ def _mld_socket(_: str) -> socket.socket:
     raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex("eth0"))
     raw.setsockopt(socket.IPPROTO_ICMPV6, 1, b"\xff" * 32)  # ICMP6_FILTER: it only speaks
     return raw
-
-
-def _link_local_is_there() -> bool:
-    rows = [line.split() for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines()]
-    return any(row[5] == "eth0" and row[0].startswith("fe8") and not int(row[4], 16) & _TENTATIVE for row in rows)
 
 
 def link_local(number: int) -> bytes:

@@ -86,6 +86,14 @@ def test_no_more_sessions_are_kept_than_said_and_none_is_left(fleet):
     assert not late.is_connected
 
 
+def test_a_fleet_larger_than_what_is_asked_at_a_time_is_dialled_once(fleet):
+    """Forty devices, 32 at a time: every one of them finds its session of the plan again."""
+    with KeptSessions() as kept:
+        for member in fleet.members.values():
+            kept.put(member.client())
+        assert len([name for name, member in fleet.members.items() if (one := kept.take(member.target)) is not None and one.leave() is None]) == 40
+
+
 def test_threads_are_bounded_while_an_atomic_fleet_waits_for_its_last(fleet):
     """Forty devices; the last verifies late.  At most 32 sessions wait open, the others reconnect when it is decided."""
     plans, targets = [], {}

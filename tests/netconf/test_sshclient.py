@@ -300,6 +300,17 @@ def test_a_server_that_hangs_up_is_said_to_have_done_so(home, moment, words):
         thread.join(10)
 
 
+def test_a_server_that_has_had_enough_of_our_keys_is_understood(sshd):
+    """After MaxAuthTries (6) sshd hangs up, and what helps is to name the right key."""
+    keys = [str(sshd.home / f"wrong{number}") for number in range(7)]
+    for key in keys:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    with pytest.raises(TransportError, match="the connection was lost while") as caught:
+        open_channel(to(sshd, key_files=(*keys, str(sshd.home / "user"))), timeout_s=10)
+    assert "MaxAuthTries" in caught.value.hint
+    assert "IdentitiesOnly yes" in caught.value.hint
+
+
 def test_a_connection_whose_other_end_is_gone_can_be_closed(sshd, monkeypatch):
     """paramiko wants to say good-bye and raises when nobody is there."""
     connection = open_channel(to(sshd, key_files=(str(sshd.home / "user"),)))

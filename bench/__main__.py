@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
 import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -23,6 +21,7 @@ from bench.apply import apply_rows
 from bench.joins import FAST_PER_S, joins
 from bench.joins import RATE_PER_S as JOIN_RATE_PER_S
 from bench.loss import RATE_PER_S, lost
+from bench.machine import described
 from bench.ours import BehindSshd, Igmpconf
 from bench.probe import Join
 from bench.rpc import MEASURES as RPC_MEASURES
@@ -109,9 +108,7 @@ def _write_markdown(file: Path, rows: Sequence[Row], *, is_undisturbed: bool) ->
     marker = _MARKER.search(text)
     if marker is None:
         raise SystemExit(f"{file} has no line {_MARKER.pattern}")
-    kernel = ".".join(platform.release().split(".")[:2])
-    among = "joins with real-time priority, everything else among other programs" if is_undisturbed else "among other programs"
-    machine = f"{os.cpu_count()} cores, kernel {kernel}, CPython {platform.python_version()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}, {among}."
+    machine = described(*(("joins with real-time priority",) if is_undisturbed else ()))
     columns = _columns(rows)
     lines = [text[: marker.end()], "", machine, "", f"| measure | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {row['measure']} | {' | '.join(_cells(row, columns))} |" for row in rows]

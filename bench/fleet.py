@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
 import getpass
 import json
 import os
-import platform
 import resource
 import shutil
 import socket
@@ -27,6 +25,7 @@ from pathlib import Path
 
 from bench.fleet_agents import more_files, names, socket_of
 from bench.fleet_peers import CONFIG
+from bench.machine import described
 from bench.relay import Relay
 from igmpconf.inventory import desired
 from igmpconf.inventory.fleet import load
@@ -381,12 +380,7 @@ def run(wanted: set[str], options: argparse.Namespace) -> int:
         words, marker, _ = options.markdown.read_text(encoding="utf-8").partition(_MARKER)
         if not marker:
             raise SystemExit(f"{options.markdown} has no line {_MARKER}")
-        kernel = ".".join(platform.release().split(".")[:2])
-        load_1 = os.getloadavg()[0]
-        machine = (
-            f"{os.cpu_count()} cores (load {load_1:.1f} at the end), kernel {kernel}, CPython {platform.python_version()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}."
-        )
-        options.markdown.write_text(f"{words}{marker}\n\n{machine}\n\n{text}\n", encoding="utf-8")
+        options.markdown.write_text(f"{words}{marker}\n\n{described()}\n\n{text}\n", encoding="utf-8")
     return 0
 
 
